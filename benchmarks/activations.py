@@ -66,11 +66,11 @@ def main() -> None:
             }
             times: list[list[float]] = [[], []]
             for _ in range(_ROUNDS):
-                for session, found in zip(sessions, times, strict=True):
+                for session, measured in zip(sessions, times, strict=True):
                     began = time.process_time()
                     for _ in range(512 // rows):
                         session.run(None, feed)
-                    found.append(1e6 * (time.process_time() - began) / (512 // rows) / _LENGTH)
+                    measured.append(1e6 * (time.process_time() - began) / (512 // rows) / _LENGTH)
             tanh, hard = map(statistics.median, times)
             faster = statistics.median(one / other for one, other in zip(*times, strict=True))
             print(f"| {name} | {rows} | {tanh:,.1f} | {hard:,.1f} | {faster:.2f} |")

@@ -48,13 +48,13 @@ def unroll(model: bytes, length: int) -> bytes:
         body, scanned = attributes["body"].g, attributes["num_scan_inputs"].i
         states = list(node.input[: len(node.input) - scanned])
         graph.initializer.extend(body.initializer)
-        for place, source in enumerate(node.input[len(states) :]):
-            rows = [f"rows_{place}_{step}" for step in range(length)]
+        for index, source in enumerate(node.input[len(states) :]):
+            rows = [f"rows_{index}_{step}" for step in range(length)]
             nodes.append(helper.make_node("Split", [source], [f"{name}_" for name in rows], axis=0))
             nodes += [helper.make_node("Squeeze", [f"{name}_", "first_axis"], [name]) for name in rows]
         for step in range(length):
-            given = [*states, *(f"rows_{place}_{step}" for place in range(scanned))]
-            names = dict(zip((one.name for one in body.input), given, strict=True))
+            inputs = [*states, *(f"rows_{index}_{step}" for index in range(scanned))]
+            names = dict(zip((one.name for one in body.input), inputs, strict=True))
             for inner in body.node:
                 names |= {name: f"{name}.{step}" for name in inner.output}
                 copied = onnx.NodeProto()
@@ -98,7 +98,7 @@ def _drawn(session: Any, rows: int, length: int) -> dict[str, npt.NDArray[np.int
     }
 
 
-def beside(change: Callable[[bytes], bytes]) -> None:
+def time_side_by_side(change: Callable[[bytes], bytes]) -> None:
     """Time the original and the changed graphs in turn, on rows of one length."""
     runtime = import_runtime()
     print("| model | rows | shipped, µs | changed, µs | changed ÷ shipped | max difference |")
@@ -112,10 +112,10 @@ def beside(change: Callable[[bytes], bytes]) -> None:
             times: list[list[float]] = [[], []]
             end = time.perf_counter() + _SECONDS
             while time.perf_counter() < end:
-                for session, found in zip(sessions, times, strict=True):
+                for session, measured in zip(sessions, times, strict=True):
                     began = time.perf_counter()
                     session.run(None, feed)
-                    found.append(1e6 * (time.perf_counter() - began))
+                    measured.append(1e6 * (time.perf_counter() - began))
             ships, changed = map(statistics.median, times)
             apart = f"{np.abs(first - second).max():.0e}"
             print(f"| {name} | {rows} | {ships:,.0f} | {changed:,.0f} | {changed / ships:.2f} | {apart} |")
@@ -146,11 +146,11 @@ def arena() -> None:
             times: list[list[float]] = [[], []]
             with ThreadPoolExecutor(threads) as pool:
                 for _ in range(_ROUNDS):
-                    for session, found in zip(sessions, times, strict=True):
+                    for session, measured in zip(sessions, times, strict=True):
                         began = time.process_time()
                         list(pool.map(partial(_run_all, session, feeds), range(threads)))
                         rows = threads * len(feeds) * RUN_ROWS
-                        found.append(1e6 * (time.process_time() - began) / rows)
+                        measured.append(1e6 * (time.process_time() - began) / rows)
             without, including = map(statistics.median, times)
             print(f"| {name} | {threads} | {without:.2f} | {including:.2f} | {including / without:.2f} |")
 
@@ -177,8 +177,8 @@ def prefixes() -> None:
         for start in range(0, len(encoded), window):
             part = lengths[start : start + window]
             for length in np.unique(part[part > 0]).tolist():
-                at = encoded.offsets[start + np.flatnonzero(part == length)]
-                shared += shared_steps(encoded.words.take(at[:, None] + np.arange(length)))
+                positions = encoded.offsets[start + np.flatnonzero(part == length)]
+                shared += shared_steps(encoded.words.take(positions[:, None] + np.arange(length)))
         print(f"| {window:,} | {shared / len(encoded.words):.1%} |")
 
 
@@ -187,8 +187,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choices: dict[str, Callable[[], None]] = {
-        "unrolled": partial(beside, partial(unroll, length=_LENGTH)),
-        "dequantized": partial(beside, dequantize),
+        "unrolled": partial(time_side_by_side, partial(unroll, length=_LENGTH)),
+        "dequantized": partial(time_side_by_side, dequantize),
         "arena": arena,
         "prefixes": prefixes,
     }

@@ -44,15 +44,15 @@ def cluster(*cpus: int) -> Iterator[dict[str, str]]:
     os.environ.update(_ENVIRONMENT, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     from ray.cluster_utils import Cluster
 
-    made: Any = Cluster(
+    test_cluster: Any = Cluster(
         initialize_head=True, head_node_args={"num_cpus": cpus[0], "include_dashboard": False}
     )
     try:
         for count in cpus[1:]:
-            made.add_node(num_cpus=count)
-        yield {"RAY_ADDRESS": made.address}
+            test_cluster.add_node(num_cpus=count)
+        yield {"RAY_ADDRESS": test_cluster.address}
     finally:
-        made.shutdown()
+        test_cluster.shutdown()
 
 
 def score(source: Path, output: Path, *options: str, env: dict[str, str] | None = None) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def score(source: Path, output: Path, *options: str, env: dict[str, str] | None 
     return run([*command, "--provider", "cpu", *options], env)
 
 
-def beside(folder: Path, files: int) -> dict[str, float]:
+def compare_with_one_process(folder: Path, files: int) -> dict[str, float]:
     """Compare one process with workers on the same cores."""
     source = write(folder / "in", files, 20_000)
     start = write(folder / "start", 1, 1)
@@ -69,8 +69,8 @@ def beside(folder: Path, files: int) -> dict[str, float]:
     plain = score(source, folder / "plain", "--threads", str(cores))
     with cluster(cores) as env:
         started = score(start, folder / "nothing", "--on", "ray", env=env)
-        there = score(source, folder / "ray", "--on", "ray", env=env)
-    work = there["seconds"] - started["seconds"]
+        on_ray = score(source, folder / "ray", "--on", "ray", env=env)
+    work = on_ray["seconds"] - started["seconds"]
     return {
         "cores": cores,
         "plain_s": plain["seconds"],
@@ -88,8 +88,8 @@ def nodes(folder: Path, files: int) -> dict[str, float]:
     for cpus in ((1,), (1, 1)):
         with cluster(*cpus) as env:
             started = score(start, folder / f"nothing{len(cpus)}", "--on", "ray", env=env)["seconds"]
-            there = score(source, folder / f"out{len(cpus)}", "--on", "ray", env=env)["seconds"]
-            seconds.append(there - started)
+            result = score(source, folder / f"out{len(cpus)}", "--on", "ray", env=env)["seconds"]
+            seconds.append(result - started)
     return {"one_s": seconds[0], "two_s": seconds[1], "faster": seconds[0] / seconds[1]}
 
 
@@ -99,15 +99,15 @@ def spark(folder: Path, files: int) -> dict[str, float]:
     cores = usable_cpus()
     plain = score(source, folder / "plain", "--threads", str(cores))["seconds"]
     job = str(HERE / "spark_job.py")
-    there = run([sys.executable, job, str(source), str(folder / "spark"), str(cores)])
-    if there["rows"] != files * 20_000:
-        raise ContenderFailed(f"Spark wrote {there['rows']:,} rows")
+    result = run([sys.executable, job, str(source), str(folder / "spark"), str(cores)])
+    if result["rows"] != files * 20_000:
+        raise ContenderFailed(f"Spark wrote {result['rows']:,} rows")
     return {
         "cores": cores,
         "plain_s": plain,
-        "first_s": there["first_s"],
-        "spark_s": there["seconds"],
-        "rate": plain / there["seconds"],
+        "first_s": result["first_s"],
+        "spark_s": result["seconds"],
+        "rate": plain / result["seconds"],
     }
 
 
@@ -129,7 +129,7 @@ def driver(folder: Path, files: int) -> dict[str, float]:
 
 
 PARTS: dict[str, tuple[Callable[[Path, int], dict[str, float]], int]] = {
-    "beside": (beside, 100),
+    "beside": (compare_with_one_process, 100),
     "nodes": (nodes, 50),
     "spark": (spark, 100),
     "driver": (driver, 100_000),

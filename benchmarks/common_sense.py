@@ -78,7 +78,9 @@ def judge(name: str) -> Iterator[tuple[Sentence, str]]:
 
 def by_kind(judged: list[tuple[Sentence, str]]) -> dict[str, Score]:
     """Return the score of each kind, in the order of ``KINDS``, and of all."""
-    right = {kind: [one.label == said for one, said in judged if one.kind == kind] for kind in KINDS}
+    right = {
+        kind: [one.label == predicted for one, predicted in judged if one.kind == kind] for kind in KINDS
+    }
     scores = {kind: Score(sum(some), len(some)) for kind, some in right.items()}
     total = Score(sum(one.right for one in scores.values()), sum(one.rows for one in scores.values()))
     return {**scores, "all": total}
@@ -88,13 +90,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
     parser.add_argument("--wrong", action="store_true", help="also print the sentences with a wrong label")
-    given = parser.parse_args()
-    judged = {name: list(judge(name)) for name in given.models}
+    args = parser.parse_args()
+    judged = {name: list(judge(name)) for name in args.models}
     scores = {name: by_kind(some) for name, some in judged.items()}
-    print("| kind | | " + " | ".join(f"`{Path(name).name}`" for name in given.models) + " |")
-    print("|---|---|" + "---:|" * len(given.models))
-    for kind, about in KINDS.items():
-        print(f"| {kind} | {about} | " + " | ".join(str(some[kind]) for some in scores.values()) + " |")
+    print("| kind | | " + " | ".join(f"`{Path(name).name}`" for name in args.models) + " |")
+    print("|---|---|" + "---:|" * len(args.models))
+    for kind, description in KINDS.items():
+        print(f"| {kind} | {description} | " + " | ".join(str(some[kind]) for some in scores.values()) + " |")
     cells = []
     for some in scores.values():
         low, high = wilson(some["all"].right, some["all"].rows)
@@ -102,11 +104,11 @@ def main() -> None:
         cells.append(f"{some['all']}, {100 * share:.1f} % ({100 * low:.1f}–{100 * high:.1f})")
     print("| all | | " + " | ".join(cells) + " |")
     print(f"\n{machine_line()}", file=sys.stderr)
-    if given.wrong:
+    if args.wrong:
         for name, answers in judged.items():
-            for one, said in answers:
-                if one.label != said:
-                    print(f"{name}\t{one.kind}\t{one.label}, not {said}\t{one.text}")
+            for one, predicted in answers:
+                if one.label != predicted:
+                    print(f"{name}\t{one.kind}\t{one.label}, not {predicted}\t{one.text}")
 
 
 if __name__ == "__main__":

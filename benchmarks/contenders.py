@@ -137,5 +137,5 @@ def fasttext_file() -> Path:
     from benchmarks.fasttext_peer import SENTIMENT140, SETTINGS
     from benchmarks.rows import has_data
 
-    told = f"{SETTINGS} {SENTIMENT140} {has_data()} {load_bundle(SMALL).config['text']}"
-    return KEPT / f"fasttext-{sha256(told.encode()).hexdigest()[:12]}.bin"
+    fingerprint = f"{SETTINGS} {SENTIMENT140} {has_data()} {load_bundle(SMALL).config['text']}"
+    return KEPT / f"fasttext-{sha256(fingerprint.encode()).hexdigest()[:12]}.bin"

@@ -59,7 +59,9 @@ def inference(model: str, path: Path, rows: int, provider: Provider, run_rows: i
     texts = read_texts(path, rows).combine_chunks()
     size = -(-len(texts) // threads)
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(bundle.text.encode, [texts[at : at + size] for at in range(0, rows, size)]))
+        parts = list(
+            pool.map(bundle.text.encode, [texts[start : start + size] for start in range(0, rows, size)])
+        )
         for _ in range(_WARM):
             list(pool.map(session.probabilities, [bundle.text.encode(texts[:size:16])] * threads))
         figures = timed(rows, lambda: list(pool.map(session.probabilities, parts)))
@@ -93,8 +95,8 @@ def contenders(files: Files, model: str, device: int, share: int) -> dict[str, l
     paths = {provider: str(files.tweets(count)) for provider, count in rows.items()}
 
     def alone(provider: str, run_rows: int) -> list[str]:
-        given = (model, paths[provider], rows[provider], provider, run_rows, device)
-        return [sys.executable, "-m", "benchmarks.cuda", "--inference", *map(str, given)]
+        arguments = (model, paths[provider], rows[provider], provider, run_rows, device)
+        return [sys.executable, "-m", "benchmarks.cuda", "--inference", *map(str, arguments)]
 
     def score(provider: str) -> list[str]:
         command = [sys.executable, "-m", "sentstream", "score", paths[provider], "--json", "--overwrite"]
@@ -111,36 +113,32 @@ def contenders(files: Files, model: str, device: int, share: int) -> dict[str, l
 
 def measure(commands: Mapping[str, list[str]], rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Return what each contender printed in each round."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for number in range(rounds):
         for name, command in commands.items():
-            tell(f"round {number + 1} of {rounds}: {name}")
-            found[name].append(run(command))
-    return found
+            report_progress(f"round {number + 1} of {rounds}: {name}")
+            results[name].append(run(command))
+    return results
 
 
-def tell(line: str) -> None:
+def report_progress(line: str) -> None:
     """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def report(about: dict[str, Any], found: Mapping[str, Any], figures: Sequence[Figure], path: Path) -> None:
+def report(info: dict[str, Any], results: Mapping[str, Any], figures: Sequence[Figure], path: Path) -> None:
     """Print what ran, the figures of each contender, and the ratios."""
-    print(
-        f"{about['machine']['gpu']} compared with {machine_line(about['machine'])}, model {about['model']},"
-    )
-    print(
-        f"{'real' if about['data'] else 'example'} tweets, medians of {about['rounds']} alternating rounds\n"
-    )
-    print(f"on {about['machine']['gpu']}: {about['placement']}\n")
+    print(f"{info['machine']['gpu']} compared with {machine_line(info['machine'])}, model {info['model']},")
+    print(f"{'real' if info['data'] else 'example'} tweets, medians of {info['rounds']} alternating rounds\n")
+    print(f"on {info['machine']['gpu']}: {info['placement']}\n")
     print("| contender | rows/s | min – max | peak memory, MB |\n|---|---:|---:|---:|")
-    for name, rounds in found.items():
+    for name, rounds in results.items():
         speeds = [one["rows_per_second"] for one in rounds]
         peak = max(one["peak_mb"] for one in rounds)
         spread = f"{min(speeds):,.0f} – {max(speeds):,.0f}"
         print(f"| {name} | {statistics.median(speeds):,.0f} | {spread} | {peak:.0f} |")
     print()
-    print("\n".join(table(figures, history.changes(history.read(path), about, figures))))
+    print("\n".join(table(figures, history.changes(history.read(path), info, figures))))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -178,17 +176,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nothing to measure: {lacking}", file=sys.stderr)
         return 1
     if not has_data():
-        tell("no data sets (SENTSTREAM_DATA): the example tweets are repeated instead of real ones")
+        report_progress(
+            "no data sets (SENTSTREAM_DATA): the example tweets are repeated instead of real ones"
+        )
     with tempfile.TemporaryDirectory() as folder:
         share = _QUICK_SHARE if options.quick else 1
         try:
             commands = contenders(Files(Path(folder)), options.model, options.device, share)
-            found = measure(commands, options.rounds)
+            results = measure(commands, options.rounds)
         except ContenderFailed as error:
             print(f"a contender failed: {error}", file=sys.stderr)
             return 1
-    figures = [one.figure(found) for one in comparisons(options.model)]
-    about = {
+    figures = [one.figure(results) for one in comparisons(options.model)]
+    info = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": {**machine(), "gpu": gpus.names[options.device]},
@@ -197,14 +197,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "quick": options.quick,
         "rounds": options.rounds,
         "model": options.model,
-        "placement": found[f"inference-cuda-{CUDA_ROWS[-1]}"][0]["placement"],
+        "placement": results[f"inference-cuda-{CUDA_ROWS[-1]}"][0]["placement"],
         "figures": {figure.name: figure.kept() for figure in figures},
         "curves": {},
     }
     path = options.history or HERE / "history.jsonl"
-    report(about, found, figures, path)
+    report(info, results, figures, path)
     if options.history or not options.quick:
-        history.append(path, about)
+        history.append(path, info)
     return 0
 
 

@@ -36,15 +36,15 @@ class Curve:
     command: Callable[[Files, int], tuple[int, list[str]]]
     per: str = "row"
 
-    def measure(self, files: Files, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    def measure(self, files: Files, report_progress: Callable[[str], None]) -> list[dict[str, Any]]:
         """Measure each point once."""
-        found = []
+        points = []
         for point in self.points:
-            tell(f"{self.name}: {point:,}")
+            report_progress(f"{self.name}: {point:,}")
             rows, command = self.command(files, point)
             figures = run(command)
             units = rows * (point if self.per == "token" else 1)
-            found.append(
+            points.append(
                 {
                     "at": point,
                     "rows": rows,
@@ -53,12 +53,12 @@ class Curve:
                     "peak_mb": figures["peak_mb"],
                 }
             )
-        return found
+        return points
 
 
 def curves(quick: bool) -> tuple[Curve, ...]:
     """Return all curves; with ``quick`` up to 100,000 rows."""
-    most, grouped, tokens = (100_000, 50_000, 200_000) if quick else (20_000_000, 500_000, 2_000_000)
+    limit, grouped, tokens = (100_000, 50_000, 200_000) if quick else (20_000_000, 500_000, 2_000_000)
 
     def of_rows(files: Files, rows: int) -> tuple[int, list[str]]:
         return rows, score(files.tweets(rows), files.output, MODEL)
@@ -75,7 +75,7 @@ def curves(quick: bool) -> tuple[Curve, ...]:
         return grouped, score(files.tweets(grouped, repeats=percent), files.output, MODEL)
 
     lengths = [1, 2, 5, 10, 20, 50, 100, 200, 500]
-    sizes = [rows for rows in (1_000, 10_000, 100_000, 1_000_000, 20_000_000) if rows <= most]
+    sizes = [rows for rows in (1_000, 10_000, 100_000, 1_000_000, 20_000_000) if rows <= limit]
     groups = [rows for rows in (1_000, 10_000, 100_000, 500_000) if rows <= grouped]
     return (
         Curve("rows", f"rows per file, {MODEL}", "rows", sizes, of_rows),

@@ -161,9 +161,9 @@ def store(folder: Path, scale: int) -> dict[str, float]:
     return {
         "files": files,
         "disk_s": statistics.median(disk["wall"] for disk, _ in pairs),
-        "ratio": statistics.median(there["wall"] / disk["wall"] for disk, there in pairs),
-        "ratio_cpu": statistics.median(there["cpu"] / disk["cpu"] for disk, there in pairs),
-        "mb": max(there["peak_mb"] for _, there in pairs),
+        "ratio": statistics.median(remote["wall"] / disk["wall"] for disk, remote in pairs),
+        "ratio_cpu": statistics.median(remote["cpu"] / disk["cpu"] for disk, remote in pairs),
+        "mb": max(remote["peak_mb"] for _, remote in pairs),
     }
 
 

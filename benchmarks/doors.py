@@ -78,16 +78,16 @@ def main() -> int:
     print(f"{options.rows:,} {'tweets' if has_data() else 'random texts'}, {model}, {options.rounds} rounds")
     measured = doors(model, table)
     model.score(table.slice(0, 100_000))
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in measured}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in measured}
     for _ in range(options.rounds):
         for name, work in measured.items():
-            found[name].append(timed(options.rows, work))
+            results[name].append(timed(options.rows, work))
     print(f"{'':24} {'rows/s':>12} {'wall ratio':>10} {'CPU ratio':>10} {'target':>7}")
     missed = False
-    for name, rounds in found.items():
+    for name, rounds in results.items():
         ratios = {
             kind: statistics.median(
-                base[kind] / one[kind] for base, one in zip(found[BASE], rounds, strict=True)
+                base[kind] / one[kind] for base, one in zip(results[BASE], rounds, strict=True)
             )
             for kind in ("seconds", "cpu_seconds")
         }

@@ -79,9 +79,9 @@ def sources_digest() -> str:
 
 def make(kind: str, folder: Path) -> None:
     """Make the model, the vocabulary of its tweets, and the bundle of both."""
-    from sentstream_train.quiet import hushed
+    from sentstream_train.quiet import quiet_stderr
 
-    with hushed():
+    with quiet_stderr():
         import keras
         from keras.src.legacy.preprocessing.text import Tokenizer
 
@@ -115,9 +115,9 @@ def batches_of(bundle: Bundle, texts: pa.ChunkedArray) -> list[Ids]:
 def predict(folder: Path, texts: pa.ChunkedArray) -> dict[str, Any]:
     """Time ``Model.predict``, and measure how far the bundle's probabilities are from it."""
     from sentstream.session import Session
-    from sentstream_train.quiet import hushed
+    from sentstream_train.quiet import quiet_stderr
 
-    with hushed():
+    with quiet_stderr():
         import keras
         import tensorflow as tf
 
@@ -133,12 +133,12 @@ def predict(folder: Path, texts: pa.ChunkedArray) -> dict[str, Any]:
 
 
 def main() -> None:
-    what, *given = sys.argv[1:]
-    if what == "make":
-        make(given[0], Path(given[1]))
+    command, *arguments = sys.argv[1:]
+    if command == "make":
+        make(arguments[0], Path(arguments[1]))
         print("{}")
     else:
-        print(json.dumps(predict(Path(given[0]), read_texts(Path(given[1]), int(given[2])))))
+        print(json.dumps(predict(Path(arguments[0]), read_texts(Path(arguments[1]), int(arguments[2])))))
 
 
 if __name__ == "__main__":

@@ -145,12 +145,15 @@ def accuracy(bundle: Bundle, file: Path) -> dict[str, Any]:
         return best
 
     def theirs(model: Any, rows: Labeled, labels: list[str]) -> npt.NDArray[np.int64]:
-        found, _ = model.predict(rows.lines.to_pylist())
-        return np.array([labels.index(one[0].removeprefix(_LABEL)) for one in found])
+        predictions, _ = model.predict(rows.lines.to_pylist())
+        return np.array([labels.index(one[0].removeprefix(_LABEL)) for one in predictions])
 
     def judged(model: Any, rows: Labeled, labels: list[str]) -> dict[str, Any]:
         truth = pc.index_in(rows.labels, value_set=pa.array(labels)).to_numpy()
-        pair = [measure(truth, given, labels) for given in (ours(rows, labels), theirs(model, rows, labels))]
+        pair = [
+            measure(truth, predicted, labels)
+            for predicted in (ours(rows, labels), theirs(model, rows, labels))
+        ]
         return {name: [getattr(one, name) for one in pair] for name in ("accuracy", "macro_recall")} | {
             "rows": len(rows.labels)
         }
@@ -167,15 +170,15 @@ def accuracy(bundle: Bundle, file: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    what, model, file, *given = sys.argv[1:]
+    command, model, file, *arguments = sys.argv[1:]
     bundle = load_bundle(model)
-    if what == "train":
+    if command == "train":
         train(bundle.text, Path(file))
         print("{}")
-    elif what == "accuracy":
+    elif command == "accuracy":
         print(json.dumps(accuracy(bundle, Path(file))))
     else:
-        print(json.dumps(predict(bundle.text, Path(file), read_texts(Path(given[0]), int(given[1])))))
+        print(json.dumps(predict(bundle.text, Path(file), read_texts(Path(arguments[0]), int(arguments[1])))))
 
 
 if __name__ == "__main__":

@@ -125,14 +125,14 @@ COMPARISONS = (
 )
 
 
-def accuracy_figures(found: Mapping[str, Any]) -> list[Figure]:
+def accuracy_figures(accuracy: Mapping[str, Any]) -> list[Figure]:
     """Return the points by which tweets-small beats fastText on the same rows."""
     figures = []
     for name, measure, rows in (
         ("semeval", "macro_recall", "SemEval validation, macro-recall"),
         ("sentiment140", "accuracy", "Sentiment140 test, accuracy"),
     ):
-        ours, theirs = (100 * value for value in found[name][measure])
+        ours, theirs = (100 * value for value in accuracy[name][measure])
         title = f"tweets-small − fastText, {rows}"
         gain = ours - theirs
         figures.append(

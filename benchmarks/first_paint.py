@@ -44,11 +44,11 @@ def page(folder: Path, groups: int) -> str:
         "created_at": pa.array(np.arange(rows) * 60, pa.timestamp("s", "UTC")),
         "sentiment": np.array(LABELS)[table.argmax(axis=1)],
         "sentiment_score": table.max(axis=1),
-        **{f"sentiment_prob_{label}": table[:, place] for place, label in enumerate(LABELS)},
+        **{f"sentiment_prob_{label}": table[:, index] for index, label in enumerate(LABELS)},
     }
     pq.write_table(pa.table(columns), folder / "scored.parquet")
-    found = analyze(folder / "scored.parquet", by=["group"], top=groups, time_column="created_at")
-    return sentiment_page(found.to_dict())
+    analysis = analyze(folder / "scored.parquet", by=["group"], top=groups, time_column="created_at")
+    return sentiment_page(analysis.to_dict())
 
 
 def main() -> int:

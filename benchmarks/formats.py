@@ -64,10 +64,10 @@ def seconds(folder: Path, name: str) -> tuple[float, float]:
     return float(figures["seconds"]), float(figures["cpu"])
 
 
-def ratio(times: list[tuple[float, float]], of_parquet: list[tuple[float, float]], which: int) -> float:
+def ratio(times: list[tuple[float, float]], of_parquet: list[tuple[float, float]], index: int) -> float:
     """Return the median over the rounds of a time relative to Parquet's in the same round."""
     return statistics.median(
-        ours[which] / parquet[which] for ours, parquet in zip(times, of_parquet, strict=True)
+        ours[index] / parquet[index] for ours, parquet in zip(times, of_parquet, strict=True)
     )
 
 
@@ -88,11 +88,11 @@ def main() -> int:
                 times[kind].append(seconds(folder, kind))
     missed = False
     for kind, layout in KINDS.items():
-        clock, processor = (ratio(times[kind], times["a.parquet"], which) for which in (0, 1))
-        most = MOST.get(layout.format) if layout.codec is None else None
-        late = most is not None and clock > most
+        clock, processor = (ratio(times[kind], times["a.parquet"], index) for index in (0, 1))
+        limit = MOST.get(layout.format) if layout.codec is None else None
+        late = limit is not None and clock > limit
         missed = missed or late
-        goal = "" if most is None else f"  (at most {most}{', missed' if late else ''})"
+        goal = "" if limit is None else f"  (at most {limit}{', missed' if late else ''})"
         took = statistics.median(time for time, _ in times[kind])
         print(f"{kind:<12} {took:7.2f} s  {clock:5.2f} × Parquet, CPU {processor:5.2f}{goal}")
     return int(missed)

@@ -54,8 +54,8 @@ def last(runs: Sequence[dict[str, Any]], run: dict[str, Any], name: str) -> dict
     alike = ("machine", "quick", "data")
     for one in reversed(runs):
         if all(one.get(key) == run[key] for key in alike) and name in one.get("figures", {}):
-            found: dict[str, Any] = one
-            return found
+            entry: dict[str, Any] = one
+            return entry
     return None
 
 

@@ -49,19 +49,19 @@ def padded_batches(encoded: Encoded, *, sort: bool = False) -> list[Ids]:
 def padded(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Ids:
     """Return the ids of some rows, padded with zeros: ``int32[rows, time]``, with pairs ``[…, 2]``."""
     lengths = encoded.lengths[rows]
-    at = np.arange(lengths.max())
-    inside = at < lengths[:, None]
-    places = np.where(inside, encoded.offsets[rows, None] + at, 0)
+    positions = np.arange(lengths.max())
+    inside = positions < lengths[:, None]
+    indices = np.where(inside, encoded.offsets[rows, None] + positions, 0)
     tables = [encoded.words] if encoded.pairs is None else [encoded.words, encoded.pairs]
-    ids = [np.where(inside, table[places], 0) for table in tables]
+    ids = [np.where(inside, table[indices], 0) for table in tables]
     return ids[0] if len(ids) == 1 else np.stack(ids, axis=-1)
 
 
 def keras_model(bundle: Bundle) -> tuple[Any, Any]:
     """Return TensorFlow, and a Keras model with the bundle's own weights."""
-    from sentstream_train.quiet import hushed
+    from sentstream_train.quiet import quiet_stderr
 
-    with hushed():
+    with quiet_stderr():
         import tensorflow as tf
 
         from sentstream_train.network.conversion import to_keras
@@ -120,17 +120,17 @@ def run_converted(bundle: Bundle, texts: pa.ChunkedArray, path: Path) -> dict[st
 
 
 def main() -> None:
-    what, model, *given = sys.argv[1:]
+    command, model, *arguments = sys.argv[1:]
     bundle = load_bundle(model)
-    if what == "convert":
-        convert(bundle, Path(given[0]))
+    if command == "convert":
+        convert(bundle, Path(arguments[0]))
         print("{}")
         return
-    texts = read_texts(Path(given[0]), int(given[1]))
-    if what == "tf2onnx":
-        print(json.dumps(run_converted(bundle, texts, Path(given[2]))))
+    texts = read_texts(Path(arguments[0]), int(arguments[1]))
+    if command == "tf2onnx":
+        print(json.dumps(run_converted(bundle, texts, Path(arguments[2]))))
     else:
-        print(json.dumps(predict(bundle, texts, sort=what == "sorted")))
+        print(json.dumps(predict(bundle, texts, sort=command == "sorted")))
 
 
 if __name__ == "__main__":

@@ -38,44 +38,44 @@ _IMPORTS = "import pyarrow.parquet, onnxruntime, typer"
 
 def cpu_seconds(command: list[str]) -> float:
     """Return user and system time of a process, as the median of several runs."""
-    found = []
+    measured = []
     for _ in range(_RUNS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    return statistics.median(found)
+        measured.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return statistics.median(measured)
 
 
 def milliseconds(model: sentstream.Model, texts: list[str]) -> list[float]:
     """Return the times of single tweets, scored one after the other; sorted."""
     for text in texts[:50]:
         model.score([text])
-    found = []
+    measured = []
     for text in texts:
         began = time.perf_counter()
         model.score([text])
-        found.append(1e3 * (time.perf_counter() - began))
-    return sorted(found)
+        measured.append(1e3 * (time.perf_counter() - began))
+    return sorted(measured)
 
 
 def cpu_milliseconds(model: sentstream.Model, texts: list[str]) -> float:
     """Return the calling thread's median CPU time per tweet."""
-    found = []
+    measured = []
     for text in texts:
         began = time.thread_time()
         model.score([text])
-        found.append(1e3 * (time.thread_time() - began))
-    return statistics.median(found)
+        measured.append(1e3 * (time.thread_time() - began))
+    return statistics.median(measured)
 
 
 def saved(model: sentstream.Model, texts: list[str], module: ModuleType, limit: str) -> float:
     """Return the CPU time per tweet without a shortcut relative to that with it, measured in turn."""
     usual, ways = getattr(module, limit), (list[float](), list[float]())
     for _ in range(_ROUNDS):
-        for found, value in zip(ways, (usual, -1), strict=True):
+        for way, value in zip(ways, (usual, -1), strict=True):
             setattr(module, limit, value)
-            found.append(cpu_milliseconds(model, texts))
+            way.append(cpu_milliseconds(model, texts))
     setattr(module, limit, usual)
     on, off = map(min, ways)
     return off / on

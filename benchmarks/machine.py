@@ -48,15 +48,15 @@ def describe(cpuinfo: str, cores: int) -> dict[str, Any]:
     }
 
 
-def machine_line(about: dict[str, Any] | None = None) -> str:
+def machine_line(info: dict[str, Any] | None = None) -> str:
     """Describe a machine for people, by default this one: ``2 cores of AMD EPYC``.
 
     >>> machine_line({"cpu": "A Processor", "cores": 1, "family": "25", "model": "17", "simd": ["AVX2"]})
     '1 core of A Processor (family 25, model 17, AVX2)'
     """
-    about = machine() if about is None else about
-    parts = [f"{name} {about[name]}" for name in ("family", "model") if about[name]] + about["simd"]
-    cores = f"{about['cores']} core{'s' * (about['cores'] != 1)} of {about['cpu']}"
+    info = machine() if info is None else info
+    parts = [f"{name} {info[name]}" for name in ("family", "model") if info[name]] + info["simd"]
+    cores = f"{info['cores']} core{'s' * (info['cores'] != 1)} of {info['cpu']}"
     return cores + (f" ({', '.join(parts)})" if parts else "")
 
 

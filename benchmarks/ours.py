@@ -57,10 +57,10 @@ def inference(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
     return {**figures, "gflops": done / figures["seconds"] / 1e9}
 
 
-def flops(found: list[Product]) -> tuple[int, int]:
+def flops(products: list[Product]) -> tuple[int, int]:
     """Return the operations in matrix products, per token and per row; other operations are not counted."""
-    every_token = sum(one.flops for one in found if one.every_token)
-    return every_token, sum(one.flops for one in found if not one.every_token)
+    every_token = sum(one.flops for one in products if one.every_token)
+    return every_token, sum(one.flops for one in products if not one.every_token)
 
 
 def gemm(bundle: Bundle, threads: int) -> dict[str, Any]:
@@ -115,13 +115,17 @@ def _rate(make: Callable[[], Callable[[], object]], work: int, threads: int) -> 
 
 
 def main() -> None:
-    what, model, *given = sys.argv[1:]
+    command, model, *arguments = sys.argv[1:]
     bundle = load_bundle(model)
     pa.set_cpu_count(1)  # the thread count is fixed here; Arrow's threads would add to it
-    if what == "gemm":
-        print(json.dumps(gemm(bundle, int(given[0]) if given else usable_cpus())))
+    if command == "gemm":
+        print(json.dumps(gemm(bundle, int(arguments[0]) if arguments else usable_cpus())))
     else:
-        print(json.dumps({"text": text, "inference": inference}[what](bundle, Path(given[0]), int(given[1]))))
+        print(
+            json.dumps(
+                {"text": text, "inference": inference}[command](bundle, Path(arguments[0]), int(arguments[1]))
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -29,17 +29,17 @@ def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> dict[st
     Raises:
         ContenderFailed: With the last line of its stderr.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as captured:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=said, cwd=ROOT, env={**os.environ, **(env or {})}
+            command, stdout=subprocess.PIPE, stderr=captured, cwd=ROOT, env={**os.environ, **(env or {})}
         )
         assert process.stdout is not None
         with process.stdout as pipe:
             output = pipe.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+        captured.seek(0)
+        lines = captured.read().decode("utf-8", "replace").strip().splitlines()
     if process.returncode:
         raise ContenderFailed(lines[-1] if lines else f"exit code {process.returncode}")
     try:

@@ -93,7 +93,7 @@ def _part(random: np.random.Generator, texts: pa.Array, first: int, count: int, 
         "text": own,
         "sentiment": np.array(LABELS)[table.argmax(axis=1)],
         "sentiment_score": table.max(axis=1),
-        **{f"sentiment_prob_{label}": table[:, place] for place, label in enumerate(LABELS)},
+        **{f"sentiment_prob_{label}": table[:, index] for index, label in enumerate(LABELS)},
     }
     return pa.table(columns).cast(_schema())
 

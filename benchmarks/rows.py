@@ -65,10 +65,12 @@ def _drawn(rows: int) -> pa.Array:
 def write_repeats(path: Path, rows: int, percent: int) -> None:
     """Write a file where ``percent`` of the rows repeat one of 3,000 texts, by Zipf's law, like retweets."""
     random = np.random.default_rng(0)
-    at = np.arange(rows)
+    positions = np.arange(rows)
     again = random.random(rows) < percent / 100
-    at[again] = random.integers(0, rows, 3_000)[(random.zipf(1.3, np.count_nonzero(again)) - 1) % 3_000]
-    texts = tweets(rows).combine_chunks().take(pa.array(at))
+    positions[again] = random.integers(0, rows, 3_000)[
+        (random.zipf(1.3, np.count_nonzero(again)) - 1) % 3_000
+    ]
+    texts = tweets(rows).combine_chunks().take(pa.array(positions))
     pq.write_table(pa.table({"text": texts}), path, compression="zstd")
 
 
@@ -84,10 +86,11 @@ def write_long_tweets(path: Path, rows: int, length: int) -> None:
     """Write a file of ``rows`` rows of ``length`` words each: real words, taken from consecutive tweets."""
     words = pc.list_flatten(pc.utf8_split_whitespace(tweets(50_000).combine_chunks().drop_null()))
     words = words.filter(pc.utf8_is_alpha(words))  # each is one token under any rules
-    at = np.arange(rows * length, dtype=np.int64) % len(words)
+    positions = np.arange(rows * length, dtype=np.int64) % len(words)
     offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(length)
     texts = pc.binary_join(
-        pa.ListArray.from_arrays(pa.array(offsets), words.take(pa.array(at))), pa.scalar(" ", words.type)
+        pa.ListArray.from_arrays(pa.array(offsets), words.take(pa.array(positions))),
+        pa.scalar(" ", words.type),
     )
     pq.write_table(pa.table({"text": texts}), path, compression="zstd")
 

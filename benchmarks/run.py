@@ -92,7 +92,7 @@ class Bench:
         for number in range(self.rounds):
             for name in taking:
                 if name not in self.left_out:
-                    tell(f"round {number + 1} of {self.rounds}: {name}")
+                    report_progress(f"round {number + 1} of {self.rounds}: {name}")
                     self.take_turn(name)
         figures = [one.figure(self.found) for one in self.comparisons()]
         if {"tokenizing", "end-to-end"} <= {one.name for one in self.comparisons()}:
@@ -108,7 +108,7 @@ class Bench:
             return
         if one.kept and not one.kept[0].exists():
             KEPT.mkdir(parents=True, exist_ok=True)
-            tell(f"{name}: making {one.kept[0].name}, once")
+            report_progress(f"{name}: making {one.kept[0].name}, once")
             try:
                 run(one.kept[1])
             except ContenderFailed as error:
@@ -135,7 +135,7 @@ class Bench:
         if not has_data():
             self.left_out[ACCURACY] = "the data sets are missing (set SENTSTREAM_DATA)"
             return []
-        tell("accuracy")
+        report_progress("accuracy")
         try:
             return accuracy_figures(run(module("fasttext_peer", "accuracy", SMALL, kept[0])))
         except ContenderFailed as error:
@@ -143,35 +143,35 @@ class Bench:
             return []
 
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        found = {}
+        results = {}
         for curve in curves(self.quick):
             if curve.name in self.names:
                 try:
-                    found[curve.name] = curve.measure(self.files, tell)
+                    results[curve.name] = curve.measure(self.files, report_progress)
                 except ContenderFailed as error:
                     self.fail(curve.name, error)
-        return found
+        return results
 
 
-def tell(line: str) -> None:
+def report_progress(line: str) -> None:
     """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def report(about: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
+def report(info: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
     """Print the table, the changes and the curves."""
     print(
-        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'random'} tweets, medians of ",
+        f"{machine_line(info['machine'])}, {'real' if info['data'] else 'random'} tweets, medians of ",
         end="",
     )
-    print(f"{about['rounds']} round{'s' * (about['rounds'] != 1)}\n")
-    found = history.changes(history.read(path), about, figures)
-    print("\n".join(table(figures, found)))
+    print(f"{info['rounds']} round{'s' * (info['rounds'] != 1)}\n")
+    changes = history.changes(history.read(path), info, figures)
+    print("\n".join(table(figures, changes)))
     for curve in curves(quick):
-        if curve.name in about["curves"]:
+        if curve.name in info["curves"]:
             print()
-            print("\n".join(curve_table(curve, about["curves"][curve.name])))
-    for name, change in found.items():
+            print("\n".join(curve_table(curve, info["curves"][curve.name])))
+    for name, change in changes.items():
         if change.worse:
             print(f"\n{name} got worse by more than the spread since {change.commit or 'the last run'}")
 
@@ -201,11 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
     options = parse(arguments)
     if not has_data():
-        tell("no data sets (set SENTSTREAM_DATA): using tweets of random words instead of real ones")
+        report_progress(
+            "no data sets (set SENTSTREAM_DATA): using tweets of random words instead of real ones"
+        )
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.only or NAMES, options.rounds, options.quick, Path(folder))
         figures, measured = bench.measure()
-    about = {
+    info = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
@@ -218,13 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     path: Path = options.history or HERE / "history.jsonl"
     if options.json:
-        print(json.dumps(about, ensure_ascii=False))
+        print(json.dumps(info, ensure_ascii=False))
     else:
-        report(about, figures, path, options.quick)
+        report(info, figures, path, options.quick)
     for name, why in bench.left_out.items():
         print(f"{name} is skipped: {why}", file=sys.stderr)
     if options.history or not (options.quick or options.only or bench.failed):
-        history.append(path, about)
+        history.append(path, info)
     return 1 if bench.failed else 0
 
 

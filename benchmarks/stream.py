@@ -50,7 +50,7 @@ TOPIC = "tweets"
 
 
 def settings(bootstrap: str) -> Settings:
-    return Settings.load(given={"bootstrap.servers": bootstrap})
+    return Settings.load(overrides={"bootstrap.servers": bootstrap})
 
 
 class Pace:
@@ -102,7 +102,7 @@ class Bare:
         admin.create(f"{group}.out", PARTITIONS)
         admin.close()
         self.producer = kafka.producer(group)
-        self.consumer = kafka.consumer(group, instance=None, most=Options.max_batch)
+        self.consumer = kafka.consumer(group, instance=None, limit=Options.max_batch)
         self.target = f"{group}.out"
 
     def assigned(self, partitions: Collection[Partition]) -> None:
@@ -147,8 +147,8 @@ class Bare:
 def child(*arguments: str) -> dict[str, Any]:
     """Run one contender in its own process."""
     run = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
+    result: dict[str, Any] = json.loads(run.stdout)
+    return result
 
 
 def fill(client: ClientName, bootstrap: str, topic: str, values: list[bytes]) -> None:
@@ -157,8 +157,8 @@ def fill(client: ClientName, bootstrap: str, topic: str, values: list[bytes]) ->
     for start in range(0, len(values), 5000):
         producer.send(
             [
-                Outgoing(topic, None, value, (), None, (start + place) % PARTITIONS)
-                for place, value in enumerate(values[start : start + 5000])
+                Outgoing(topic, None, value, (), None, (start + index) % PARTITIONS)
+                for index, value in enumerate(values[start : start + 5000])
             ]
         )
     producer.close()
@@ -189,7 +189,7 @@ def feed(
 def read_delays(client: ClientName, bootstrap: str, topic: str, count: int) -> list[float]:
     """Return the seconds from each tweet's append until a reader of committed records has its result."""
     kafka = open_client(client, settings(bootstrap))
-    consumer = kafka.consumer(f"{topic}-reader", instance=None, most=10_000)
+    consumer = kafka.consumer(f"{topic}-reader", instance=None, limit=10_000)
 
     class FromTheStart:
         def assigned(self, partitions: Collection[Partition]) -> None:
@@ -303,7 +303,7 @@ def main() -> None:
     if options.loop:
         kind, client, bootstrap, group = options.loop
         gc.set_threshold(50_000, 10, 10)  # as the consume command does
-        run = scored_loop if kind == "scored" else lambda *given: Bare(*given).run()
+        run = scored_loop if kind == "scored" else lambda *arguments: Bare(*arguments).run()
         print(json.dumps(run(client, bootstrap, group)))
         return
     if options.delays:
@@ -323,9 +323,9 @@ def main() -> None:
     )
     clients = options.client or CLIENTS
     with (
-        tempfile.TemporaryDirectory() as place,
+        tempfile.TemporaryDirectory() as folder,
         LocalKafka(
-            Path(place),
+            Path(folder),
             memory="1g",
             settings={"log.message.timestamp.type": "LogAppendTime"},
             lasting=True,
@@ -354,10 +354,10 @@ def measure(bootstrap: str, clients: Collection[ClientName], values: list[bytes]
     for client in clients:
         rounds: dict[str, list[dict[str, Any]]] = {"scored": [], "bare": []}
         for number in range(options.rounds):
-            for kind, found in rounds.items():
-                found.append(child("--loop", kind, client, bootstrap, f"{kind}-{client}-{number}"))
-                assert found[-1]["records"] == len(values), found[-1]
-        scored, bare = (statistics.median(one["rate"] for one in found) for found in rounds.values())
+            for kind, results in rounds.items():
+                results.append(child("--loop", kind, client, bootstrap, f"{kind}-{client}-{number}"))
+                assert results[-1]["records"] == len(values), results[-1]
+        scored, bare = (statistics.median(one["rate"] for one in results) for results in rounds.values())
         pairs = zip(rounds["scored"], rounds["bare"], strict=True)
         ratio = statistics.median(one["rate"] / other["rate"] for one, other in pairs)
         commits = statistics.median(one["commits"] for one in rounds["scored"])

@@ -47,18 +47,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--file", type=Path, help="Parquet file with a column text; default: Sentiment140")
-    given = parser.parse_args()
-    if given.file:
-        texts = pq.read_table(given.file, columns=["text"])["text"].slice(0, given.rows).combine_chunks()
-        what = given.file.name
+    args = parser.parse_args()
+    if args.file:
+        texts = pq.read_table(args.file, columns=["text"])["text"].slice(0, args.rows).combine_chunks()
+        what = args.file.name
     else:
-        texts, what = tweets(given.rows).combine_chunks(), "real tweets" if has_data() else "random words"
+        texts, what = tweets(args.rows).combine_chunks(), "real tweets" if has_data() else "random words"
     pa.set_cpu_count(1)
     words = load_bundle(DEFAULT_MODEL).text.vocabulary
     paths = [TextPath(TextRules.preset(name), words) for name in ("tweets", "tweets-3")]
     parts = [texts.slice(start, BATCH_ROWS) for start in range(0, len(texts), BATCH_ROWS)]
     ratios, rates = [], []
-    for _ in range(given.rounds):
+    for _ in range(args.rounds):
         # The words of a hashtag are cached; a new path makes every round include the work of splitting them.
         paths[1] = TextPath(paths[1].rules, words)
         paths[1].encode(pa.array(["#bestdayever"]))
@@ -68,7 +68,7 @@ def main() -> None:
     print(f"{len(texts):,} texts ({what}), one thread of {machine_line()}")
     print(f"version 1: {statistics.median(rates):,.0f} tweets per CPU second")
     middle = statistics.median(ratios)
-    verdict = f"  (target {TARGET}: {'met' if middle <= TARGET else 'missed'})" if not given.file else ""
+    verdict = f"  (target {TARGET}: {'met' if middle <= TARGET else 'missed'})" if not args.file else ""
     print(f"version 3 ÷ version 1: {middle:.2f}, {min(ratios):.2f} to {max(ratios):.2f}{verdict}")
 
 

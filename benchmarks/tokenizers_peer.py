@@ -46,31 +46,31 @@ def tokenizer(bundle: Bundle) -> Any:
 
     if bundle.text.rules != TextRules():
         raise SystemExit(f"{bundle.name} has other rules than the default ones, which are written out here")
-    words = {word: place for place, word in enumerate(bundle.text.vocabulary.words.to_pylist())}
-    made = Tokenizer(models.WordLevel(words, unk_token=SPECIAL[1]))
-    made.normalizer = normalizers.Sequence(
+    words = {word: index for index, word in enumerate(bundle.text.vocabulary.words.to_pylist())}
+    built = Tokenizer(models.WordLevel(words, unk_token=SPECIAL[1]))
+    built.normalizer = normalizers.Sequence(
         [
             normalizers.Lowercase(),
             *(normalizers.Replace(old, new) for old, new in _ENTITIES.items()),
             *(normalizers.Replace(Regex(old), new) for old, new in _REWRITES.items()),
         ]
     )
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "removed", invert=True)
-    return made
+    built.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "removed", invert=True)
+    return built
 
 
 def tokenize(bundle: Bundle, texts: pa.ChunkedArray) -> dict[str, Any]:
     """Time the token ids of all texts, given as a list of ``str``."""
-    made, rows = tokenizer(bundle), texts.fill_null("").to_pylist()
+    built, rows = tokenizer(bundle), texts.fill_null("").to_pylist()
     few = 5000
     encoded = bundle.text.encode(texts.slice(0, few))
     ours = [
         encoded.words[start:stop].tolist()
         for start, stop in zip(encoded.offsets, encoded.offsets[1:], strict=False)
     ]
-    theirs = made.encode_batch_fast(rows[:few], add_special_tokens=False)  # also the first batch
+    theirs = built.encode_batch_fast(rows[:few], add_special_tokens=False)  # also the first batch
     same = sum(one == other.ids for one, other in zip(ours, theirs, strict=True)) / len(ours)
-    figures = timed(len(rows), lambda: made.encode_batch_fast(rows, add_special_tokens=False))
+    figures = timed(len(rows), lambda: built.encode_batch_fast(rows, add_special_tokens=False))
     return {**figures, "same_ids": same}
 
 

@@ -96,14 +96,14 @@ class Failure(Exception):
     """A check failed."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
 
 
 STARTED = time.monotonic()
 
 
-def run(*command: str, given: str | None = None, patience: float = 600) -> str:
+def run(*command: str, stdin: str | None = None, patience: float = 600) -> str:
     """Run a command and return what it printed.
 
     Raises:
@@ -120,7 +120,7 @@ def run(*command: str, given: str | None = None, patience: float = 600) -> str:
         command,
         cwd=ROOT,
         env=environment,
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=patience,
@@ -133,11 +133,11 @@ def run(*command: str, given: str | None = None, patience: float = 600) -> str:
     return done.stdout
 
 
-def compose(*arguments: str, given: str | None = None, patience: float = 600) -> str:
-    return run("docker", "compose", *arguments, given=given, patience=patience)
+def compose(*arguments: str, stdin: str | None = None, patience: float = 600) -> str:
+    return run("docker", "compose", *arguments, stdin=stdin, patience=patience)
 
 
-def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any:
+def until(description: str, condition: Callable[[], Any], patience: float = 120) -> Any:
     """Wait until a condition is true, and return its value.
 
     Raises:
@@ -152,29 +152,29 @@ def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any
             last = error
         else:
             if last:
-                say(f"{what} ({time.monotonic() - begin:.1f} s)")
+                log(f"{description} ({time.monotonic() - begin:.1f} s)")
                 return last
         time.sleep(0.5)
-    raise Failure(f"timed out after {patience:.0f} s: {what}; last seen: {last}")
+    raise Failure(f"timed out after {patience:.0f} s: {description}; last seen: {last}")
 
 
 def offsets() -> dict[str, int]:
     """Return ``end`` of the topic and what is ``committed``, summed over its partitions."""
-    found: dict[str, int] = json.loads(compose("exec", "-T", "produce", "python", "-", given=OFFSETS))
-    return found
+    result: dict[str, int] = json.loads(compose("exec", "-T", "produce", "python", "-", stdin=OFFSETS))
+    return result
 
 
-def goes_on(what: str, messages: int = 1) -> None:
+def await_progress(description: str, messages: int = 1) -> None:
     """Wait until this many more messages are committed."""
-    place: int | None = None
+    start: int | None = None
 
     def beyond() -> bool:
-        nonlocal place
+        nonlocal start
         committed = offsets()["committed"]
-        place = committed if place is None else place
-        return committed >= place + messages
+        start = committed if start is None else start
+        return committed >= start + messages
 
-    until(what, beyond)
+    until(description, beyond)
 
 
 def containers(service: str) -> list[dict[str, Any]]:
@@ -206,8 +206,8 @@ def prometheus(query: str) -> list[dict[str, Any]]:
 
 def value(query: str) -> float:
     """Return the single value of a query; 0 if there is none."""
-    found = prometheus(query)
-    return float(found[0]["value"][1]) if found else 0.0
+    samples = prometheus(query)
+    return float(samples[0]["value"][1]) if samples else 0.0
 
 
 def panels() -> list[tuple[str, str]]:
@@ -223,9 +223,9 @@ def panels() -> list[tuple[str, str]]:
 
 def check_start(services: list[str]) -> None:
     compose("up", "--detach", "--build", "--wait", "--wait-timeout", "300", *services, patience=1200)
-    say("all services are up and healthy")
+    log("all services are up and healthy")
     with socket.create_connection(("localhost", KAFKA_PORT), 5):
-        say(f"the host reaches the broker at localhost:{KAFKA_PORT}")
+        log(f"the host reaches the broker at localhost:{KAFKA_PORT}")
     line = compose(
         *("exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-consumer.sh"),
         *("--bootstrap-server", f"localhost:{KAFKA_PORT}", "--topic", f"{TOPIC}.scored", "--from-beginning"),
@@ -234,13 +234,13 @@ def check_start(services: list[str]) -> None:
     message = json.loads(line)
     if "sentiment" not in message:
         raise Failure(f"no label in {line}")
-    say(f"a result, read through the host's listener: {message['text']!r} is {message['sentiment']}")
+    log(f"a result, read through the host's listener: {message['text']!r} is {message['sentiment']}")
     compose(
         *("exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-producer.sh"),
         *("--bootstrap-server", "kafka:9092", "--topic", TOPIC),
-        given="this is not JSON\n",
+        stdin="this is not JSON\n",
     )
-    say("sent a message that cannot be scored")
+    log("sent a message that cannot be scored")
 
 
 def check_alerts() -> None:
@@ -250,7 +250,7 @@ def check_alerts() -> None:
     tool = ("docker", "run", "--rm", "--volume", mount, "--entrypoint=promtool", image)
     run(*tool, "check", "config", "/deploy/prometheus.yml")
     run(*tool, "test", "rules", "/deploy/alerts.test.yml")
-    say("the alerts pass their tests")
+    log("the alerts pass their tests")
 
 
 def check_metrics() -> None:
@@ -269,13 +269,15 @@ def check_metrics() -> None:
         raise Failure(f"{failure}; without data: {waiting}") from None
 
 
-def kill_and_wait(what: str) -> None:
+def kill_and_wait(service: str) -> None:
     """Kill consume, and wait until Docker has restarted it and it commits again."""
     (container,) = containers("consume")
     kill(container)
     dead = container["State"]["Pid"]
-    until(f"{what}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead))
-    goes_on(f"{what}: it commits again")
+    until(
+        f"{service}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead)
+    )
+    await_progress(f"{service}: it commits again")
 
 
 def check_kills() -> None:
@@ -285,7 +287,7 @@ def check_kills() -> None:
     ).strip()
     try:
         for turn in range(1, 4):
-            goes_on(f"kill {turn}: messages flow", 2000)
+            await_progress(f"kill {turn}: messages flow", 2000)
             kill_and_wait(f"kill {turn}")
     finally:
         run("docker", "rm", "--force", load)
@@ -295,12 +297,12 @@ def check_kills() -> None:
 def check_broker() -> None:
     before = containers("consume")[0]
     compose("restart", "kafka")
-    say("restarted the broker")
+    log("restarted the broker")
     until("the broker is healthy again", lambda: healthy("kafka"))
-    goes_on("messages flow again")
+    await_progress("messages flow again")
     until("consume is healthy", lambda: healthy("consume"))
     restarts = containers("consume")[0]["RestartCount"] - before["RestartCount"]
-    say(f"consume restarted {restarts} times meanwhile" if restarts else "consume kept running")
+    log(f"consume restarted {restarts} times meanwhile" if restarts else "consume kept running")
 
 
 def check_scale() -> None:
@@ -312,7 +314,7 @@ def check_scale() -> None:
             sorted(float(one["value"][1]) for one in prometheus("sentstream_assigned_partitions")) == [2, 2]
         ),
     )
-    goes_on("messages flow")
+    await_progress("messages flow")
 
 
 def check_all_once() -> None:
@@ -320,21 +322,21 @@ def check_all_once() -> None:
     audit = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "produce", "-")
     until(
         "all that was sent is committed",
-        lambda: len({*json.loads(compose(*audit, given=OFFSETS)).values()}) == 1,
+        lambda: len({*json.loads(compose(*audit, stdin=OFFSETS)).values()}) == 1,
     )
     begin = time.monotonic()
     compose("stop", "consume")
     codes = [container["State"]["ExitCode"] for container in containers("consume")]
-    say(f"stopped consume in {time.monotonic() - begin:.1f} s; exit codes {codes}")
+    log(f"stopped consume in {time.monotonic() - begin:.1f} s; exit codes {codes}")
     if any(codes):
         raise Failure(f"exit codes {codes} after SIGTERM")
-    found = json.loads(compose(*audit, given=AUDIT))
-    say(json.dumps(found))
-    if found["wrong"] or found["twice_dead"] or found["dead_letters"] != 1:
+    audited = json.loads(compose(*audit, stdin=AUDIT))
+    log(json.dumps(audited))
+    if audited["wrong"] or audited["twice_dead"] or audited["dead_letters"] != 1:
         raise Failure("not every message was processed exactly once")
-    if found["messages"] != found["results"] + found["dead_letters"]:
+    if audited["messages"] != audited["results"] + audited["dead_letters"]:
         raise Failure("messages are missing or duplicated")
-    say(f"{found['messages']:,} messages, each exactly once")
+    log(f"{audited['messages']:,} messages, each exactly once")
 
 
 def main() -> int:
@@ -353,14 +355,14 @@ def main() -> int:
         check_scale()
         check_all_once()
     except Failure as failure:
-        say(f"FAILED: {failure}")
+        log(f"FAILED: {failure}")
         print(compose("logs", "--no-color", "--tail", "25"), file=sys.stderr)
         return 1
     finally:
         if not options.keep:
             compose("down", "--volumes", "--timeout", "30")
-            say("stopped and removed")
-    say("all checks passed")
+            log("stopped and removed")
+    log("all checks passed")
     return 0
 
 

@@ -49,18 +49,20 @@ def rows_table(rows: list[dict[str, Any]]) -> Table:
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
     """Count predicted labels by the label that the author intended."""
-    found = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
-    meant = sorted({m for m, _ in found}, key=lambda m: -sum(n for (k, _), n in found.items() if k == m))
-    labels = sorted({said for _, said in found}, key=lambda said: (said == "null", said))
+    tally = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
+    meant = sorted({m for m, _ in tally}, key=lambda m: -sum(n for (k, _), n in tally.items() if k == m))
+    labels = sorted(
+        {sentiment for _, sentiment in tally}, key=lambda sentiment: (sentiment == "null", sentiment)
+    )
     table = Table(
         "intended",
         title="All rows: intended label (rows) and predicted label (columns)",
         title_justify="left",
     )
-    for said in (*labels, "all"):
-        table.add_column(said, justify="right")
+    for sentiment in (*labels, "all"):
+        table.add_column(sentiment, justify="right")
     for m in meant:
-        counts = [found[m, said] for said in labels]
+        counts = [tally[m, sentiment] for sentiment in labels]
         table.add_row(m, *map(str, counts), str(sum(counts)))
     return table
 
@@ -74,11 +76,11 @@ def main(path: Path, shown: int = 24) -> None:
     step = max(1, len(rows) // shown)
     console.print(rows_table(rows[step // 2 :: step][:shown]))
     console.print(summary_table(rows))
-    told = {row["sentiment"] for row in rows} - {None}
-    sure = [row for row in rows if row["sentiment"] and row["expected"] in told]
+    found_labels = {row["sentiment"] for row in rows} - {None}
+    sure = [row for row in rows if row["sentiment"] and row["expected"] in found_labels]
     agreed = sum(row["sentiment"] == row["expected"] for row in sure)
     metadata = {key.decode(): value.decode() for key, value in (scored.schema.metadata or {}).items()}
-    labels = " or ".join(filter(None, (", ".join(sorted(told)[:-1]), *sorted(told)[-1:])))
+    labels = " or ".join(filter(None, (", ".join(sorted(found_labels)[:-1]), *sorted(found_labels)[-1:])))
     console.print(f"{agreed} of {len(sure)} tweets that were intended as {labels} got that label.")
     console.print(
         f"Model {metadata['sentstream.model']} {metadata['sentstream.model_version']}, "

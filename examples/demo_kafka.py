@@ -141,9 +141,9 @@ def play(messages: int, environment: dict[str, str]) -> None:
     """
     produce = ["produce", TWEETS, "--topic", TOPIC, "--key-column", "id", "--rate", str(RATE)]
     consume = ["consume", "--topic", TOPIC, "--max-messages", str(messages)]
-    tell(produce, " &")
+    show_command(produce, " &")
     with started(produce, environment, stderr=subprocess.PIPE) as producer:
-        tell(consume)
+        show_command(consume)
         with started(consume, environment) as consumer:
             while consumer.poll() is None:
                 if producer.poll():
@@ -166,11 +166,11 @@ def read(bootstrap: str, topic: str) -> list[Any]:
         enable_auto_commit=False,
     )
     try:
-        places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        ends = consumer.end_offsets(places)
-        consumer.assign(places)
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
         found: list[Any] = []
-        while any(consumer.position(place) < ends[place] for place in places):
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
             for records in consumer.poll(timeout_ms=500).values():
                 found += records
         return found
@@ -239,14 +239,14 @@ def run(arguments: Sequence[str], environment: dict[str, str]) -> None:
     Raises:
         Failure: It failed.
     """
-    tell(arguments)
+    show_command(arguments)
     with started(arguments, environment) as process:
         if process.wait():
             raise Failure(f"sentstream {arguments[0]} ended with {process.returncode}")
     print()
 
 
-def tell(arguments: Sequence[str], more: str = "") -> None:
+def show_command(arguments: Sequence[str], more: str = "") -> None:
     """Print a command as it would be typed."""
     from rich.markup import escape
 

@@ -69,12 +69,14 @@ def main() -> None:
     subprocess.run([*command, *score, "--output", f"{folder}/scored.parquet"], check=True)
 
     scored = pq.read_table(folder / "scored.parquet")
-    found = np.stack([scored.column(f"sentiment_prob_{label}").to_numpy() for label in LABELS], axis=1)
+    probabilities = np.stack(
+        [scored.column(f"sentiment_prob_{label}").to_numpy() for label in LABELS], axis=1
+    )
     other = sum(
         label != LABELS[best]
         for label, best in zip(scored.column("sentiment").to_pylist(), expected.argmax(axis=1), strict=True)
     )
-    apart = float(np.abs(found - expected).max())
+    apart = float(np.abs(probabilities - expected).max())
     print(f"{len(texts):,} tweets: {other} labels differ from Keras, probabilities by at most {apart:.1e}")
     sys.exit(other > 0)
 

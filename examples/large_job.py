@@ -38,24 +38,24 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--files", type=int, default=40)
-    given = parser.parse_args()
-    tweets, scored = given.folder / "tweets", given.folder / "scored"
+    args = parser.parse_args()
+    tweets, scored = args.folder / "tweets", args.folder / "scored"
 
-    make_tweets(tweets, given.rows, given.files)
-    print(f"made {given.rows:,} tweets in {given.files} folders: {tweets}", flush=True)
+    make_tweets(tweets, args.rows, args.files)
+    print(f"made {args.rows:,} tweets in {args.files} folders: {tweets}", flush=True)
 
-    print("killed" if kill_halfway(tweets, scored, given.files) else "already done", flush=True)
+    print("killed" if kill_halfway(tweets, scored, args.files) else "already done", flush=True)
     subprocess.run(command("score", str(tweets), "--output", f"{scored}/", "--resume"), check=True)
     subprocess.run(command("verify", f"{scored}/", "--inputs", str(tweets), "--sample", "100"), check=True)
 
-    found = {name: query(scored) for name, query in QUERIES.items()}
-    first, *others = found.values()
+    results = {name: query(scored) for name, query in QUERIES.items()}
+    first, *others = results.values()
     if any(other != first for other in others):
-        sys.exit(f"the counts do not agree: {found}")
+        sys.exit(f"the counts do not agree: {results}")
     totals: Counter[str] = Counter()
     for (_, label), count in first.items():
         totals[label] += count
-    print(f"{', '.join(found)} agree: {dict(sorted(totals.items()))}")
+    print(f"{', '.join(results)} agree: {dict(sorted(totals.items()))}")
 
 
 def make_tweets(folder: Path, rows: int, files: int) -> None:

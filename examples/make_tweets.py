@@ -386,9 +386,9 @@ def rows() -> list[Odd]:
     ]
     # A row's place is its relative position in its own block, so that every block reaches to the end.
     placed = [
-        ((place + 0.5) / len(block), which, row)
-        for which, block in enumerate((*blocks, list(ODD)))
-        for place, row in enumerate(block)
+        ((index + 0.5) / len(block), number, row)
+        for number, block in enumerate((*blocks, list(ODD)))
+        for index, row in enumerate(block)
     ]
     return [row for _, _, row in sorted(placed, key=lambda item: item[:2])]
 

@@ -22,28 +22,28 @@ def main() -> None:
     parser.add_argument("scored")
     parser.add_argument("picture")
     parser.add_argument("--time-column", default="created_at")
-    given = parser.parse_args()
-    time = analyze(given.scored, time_column=given.time_column, texts=0).time
+    args = parser.parse_args()
+    time = analyze(args.scored, time_column=args.time_column, texts=0).time
     if time is None or not time.buckets:
         parser.exit(1, "no row has a time\n")
     places = [
-        (at, one.figures.value, one.figures.value_interval)
-        for at, one in enumerate(time.buckets)
+        (index, one.figures.value, one.figures.value_interval)
+        for index, one in enumerate(time.buckets)
         if one.figures and one.figures.value is not None and one.figures.value_interval is not None
     ]
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.add_subplot()
-    for at, value, interval in places:
-        axes.plot([at, at], interval, color="#2f6fb2", alpha=0.4)
-        axes.plot([at], [value], "o", color="#2f6fb2")
+    for index, value, interval in places:
+        axes.plot([index, index], interval, color="#2f6fb2", alpha=0.4)
+        axes.plot([index], [value], "o", color="#2f6fb2")
     axes.axhline(0, color="#5a6675", linestyle="--", linewidth=0.8)
     shown = range(0, len(time.buckets), max(1, len(time.buckets) // 6))
-    axes.set_xticks(list(shown), [time.buckets[at].label for at in shown])
+    axes.set_xticks(list(shown), [time.buckets[index].label for index in shown])
     axes.set_ylabel("mean value, with its 95 % interval")
     FigureCanvasAgg(figure)
-    figure.savefig(given.picture)
-    print(f"{len(places)} of {len(time.buckets)} buckets (one per {time.bucket}): {given.picture}")
+    figure.savefig(args.picture)
+    print(f"{len(places)} of {len(time.buckets)} buckets (one per {time.bucket}): {args.picture}")
 
 
 if __name__ == "__main__":

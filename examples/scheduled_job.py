@@ -46,20 +46,20 @@ def check(folder: str, day: str) -> dict[str, Any]:
         RuntimeError: They differ.
     """
     root = Path(folder)
-    found = verify(
+    verification = verify(
         f"{root / 'scored' / f'day={day}'}/", inputs=[str(root / "tweets" / f"day={day}")], sample=SAMPLE
     )
-    if found.findings:
-        raise RuntimeError("; ".join(f"{one.name}: {one.problem}" for one in found.findings))
-    return {"outputs": found.outputs, "rows": found.rows}
+    if verification.findings:
+        raise RuntimeError("; ".join(f"{one.name}: {one.problem}" for one in verification.findings))
+    return {"outputs": verification.outputs, "rows": verification.rows}
 
 
 def report(folder: str, day: str) -> str:
     """Write a day's page, replacing an earlier one, and return its path."""
     root = Path(folder)
     page = root / "reports" / f"{day}.html"
-    found = analyze(root / "scored" / f"day={day}", time_column="created_at", by=["lang"])
-    write_page(page, sentiment_page(found.to_dict()), overwrite=True)
+    analysis = analyze(root / "scored" / f"day={day}", time_column="created_at", by=["lang"])
+    write_page(page, sentiment_page(analysis.to_dict()), overwrite=True)
     return str(page)
 
 
@@ -70,9 +70,9 @@ def main() -> None:
     )
     parser.add_argument("folder")
     parser.add_argument("day", help="the day, as in the folder names: 2026-09-01")
-    given = parser.parse_args()
+    args = parser.parse_args()
     for task in (score, check, report):
-        print(f"{task.__name__}: {task(given.folder, given.day)}")
+        print(f"{task.__name__}: {task(args.folder, args.day)}")
 
 
 if __name__ == "__main__":

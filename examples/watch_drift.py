@@ -40,18 +40,18 @@ def main() -> None:
     parser.add_argument(
         "--times", type=int, default=0, help="number of checks; by default it checks until there is drift"
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     looks = 0
     while True:
-        found = distances(given.url)
-        print(", ".join(f"{of} {psi:.3f}" for of, psi in found.items()) or "too few texts", flush=True)
-        far = [of for of, psi in found.items() if psi > given.limit]
-        if far:
-            parser.exit(1, f"drift of {', '.join(far)}\n")
+        measured = distances(args.url)
+        print(", ".join(f"{name} {psi:.3f}" for name, psi in measured.items()) or "too few texts", flush=True)
+        drifted = [name for name, psi in measured.items() if psi > args.limit]
+        if drifted:
+            parser.exit(1, f"drift of {', '.join(drifted)}\n")
         looks += 1
-        if looks == given.times:
+        if looks == args.times:
             return
-        time.sleep(given.every)
+        time.sleep(args.every)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from make_models import NETWORKS, STEPS, Kitchen, options_of
+from make_models import NETWORKS, STEPS, ModelBuilder, options_of
 
 #: Description of a variant -> the steps that it skips.
 VARIANTS: dict[str, Sequence[str]] = {
@@ -47,14 +47,14 @@ def judged(model: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Format macro-recall, its 95 % interval and the calibration error as a Markdown table."""
-    first = next(iter(found.values()))
+    first = next(iter(results.values()))
     lines = [
         "| | " + " | ".join(f"{name}, {one['rows']:,}" for name, one in first.items()) + " |",
         "|---|" + "---:|" * len(first),
     ]
-    for variant, figures in found.items():
+    for variant, figures in results.items():
         cells = [
             f"{100 * one['macro_recall']:.1f} ({100 * one['interval'][0]:.1f}–{100 * one['interval'][1]:.1f})"
             f", {100 * one['calibration_error']:.1f} %"
@@ -73,15 +73,15 @@ def main() -> None:
         "model", nargs="?", default="tweets", choices=[*NETWORKS], help="the model; default tweets"
     )
     options, data, build = options_of(parser)
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    results: dict[str, dict[str, dict[str, Any]]] = {}
     for variant, skip in VARIANTS.items():
-        kitchen = Kitchen(data, build, skip)
-        model = kitchen.make(options.model)
-        found[variant] = {name: judged(model, file) for name, file in kitchen.judged_on().items()}
-        print(f"{variant}: {found[variant]}", flush=True)
-    text = json.dumps(found, indent=1) + "\n"
+        builder = ModelBuilder(data, build, skip)
+        model = builder.make(options.model)
+        results[variant] = {name: judged(model, file) for name, file in builder.evaluation_files().items()}
+        print(f"{variant}: {results[variant]}", flush=True)
+    text = json.dumps(results, indent=1) + "\n"
     (build / options.model / "ablation.json").write_text(text, encoding="utf-8")
-    print(table(found))
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -58,32 +58,37 @@ def complete(name_or_path: str, files: Sequence[Path], without: Sequence[Path] =
 
 def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path]) -> Prepared:
     """Return the rows of a bundle's last training, both training and validation."""
-    said = bundle.config["provenance"]
-    missing = {"data", "rows", "preparation", "training"} - said.keys()
+    provenance = bundle.config["provenance"]
+    missing = {"data", "rows", "preparation", "training"} - provenance.keys()
     if missing:
         raise ModelFormatError(f"{bundle.path} does not record its {', '.join(sorted(missing))}")
-    for title, given, wanted in (
-        ("trained on", files, said["data"]),
-        ("kept from", without, said.get("held_out", ())),
+    for title, actual, expected in (
+        ("trained on", files, provenance["data"]),
+        ("kept from", without, provenance.get("held_out", ())),
     ):
-        for path in given:
+        for path in actual:
             if not path.is_file():
                 raise InputNotFoundError(f"{path} does not exist")
-        if [sha256_of(path) for path in given] != [one["sha256"] for one in wanted]:
-            names = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in wanted)
+        if [sha256_of(path) for path in actual] != [one["sha256"] for one in expected]:
+            names = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in expected)
             raise DataError(f"{bundle.name} was {title} other files: {names or 'none'}")
     settings = Settings(
         None,
-        from_dict(FitConfig, said["training"]),
-        from_dict(DataConfig, said["preparation"]),
+        from_dict(FitConfig, provenance["training"]),
+        from_dict(DataConfig, provenance["preparation"]),
         ANY_COLUMNS,
         bundle.labels,
     )
     prepared = prepare(
-        files, settings, without=without, teachers=NOBODY, taught="teachers" in said, known=bundle.labels
+        files,
+        settings,
+        without=without,
+        teachers=NOBODY,
+        taught="teachers" in provenance,
+        known=bundle.labels,
     )
     counts = {**prepared.split.report.to_dict(), "repeat_held_out": prepared.repeat_held_out}
-    for name, count in said["rows"].items():
+    for name, count in provenance["rows"].items():
         if counts[name] != count:
             raise DataError(f"{counts[name]:,} rows are {name}, but {count:,} were when it was trained")
     return prepared

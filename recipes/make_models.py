@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from minilm.join import fingerprint, join, read_by
+from minilm.join import fingerprint, join, teacher_input
 
 HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
@@ -69,7 +69,7 @@ NETWORKS = {
 VERSIONS = {"tweets": "1.1.0", "tweets-small": "1.2.0"}
 
 
-class Kitchen:
+class ModelBuilder:
     """The steps of the recipes.
 
     Args:
@@ -81,7 +81,7 @@ class Kitchen:
     def __init__(self, data: Path, build: Path, skip: Sequence[str]) -> None:
         self.data, self.build, self.skip = data, build, frozenset(skip)
 
-    def _without(self, *steps: str) -> str:
+    def _skipped_suffix(self, *steps: str) -> str:
         """Return the suffix of a folder name: which of these steps were skipped."""
         return "".join(f"-no-{step}" for step in steps if step in self.skip)
 
@@ -114,7 +114,7 @@ class Kitchen:
         missing = [one for one in shares if not self._taught(one).exists()]
         files = {fingerprint(path): path for path in self.data.rglob("*.parquet")} if missing else {}
         for one in missing:
-            wanted = read_by(one)
+            wanted = teacher_input(one)
             if wanted not in files:
                 sys.exit(f"no file under {self.data} matches {one.name} (recipes/README.md)")
             rows = join(one, files[wanted], self._taught(one))
@@ -129,7 +129,7 @@ class Kitchen:
         files = (VALIDATION, "sentiment140/test.parquet")
         return [part for file in files for part in ("--without", self.data / file)]
 
-    def judged_on(self) -> dict[str, Path]:
+    def evaluation_files(self) -> dict[str, Path]:
         """Return the evaluation files by name: ``SETS``, and the Kaggle tweets that no step saw."""
         found: dict[str, Path] = {}
         for name, file in SETS.items():
@@ -141,7 +141,7 @@ class Kitchen:
                 found[f"{name}, outside Sentiment140"] = unseen
         return found
 
-    def calibrated_on(self) -> list[Path]:
+    def calibration_files(self) -> list[Path]:
         """Return the files that a temperature is fitted to, without rows used for training."""
         outputs = {
             self.data / file: self.build / f"calibration/{name}.parquet"
@@ -165,15 +165,15 @@ class Kitchen:
             model = self._pretrained(name, network, taught)
             if "chain-thaw" not in self.skip:
                 model = self._thawed(name, model, taught[0])
-        tag = self._without("pretrain", "chain-thaw")
+        tag = self._skipped_suffix("pretrain", "chain-thaw")
         if "distill" not in self.skip:
             model = self._learned(f"{name}/distilled{tag}", network, model, taught, DISTILL)
         elif model is None or "chain-thaw" in self.skip:
             model = self._learned(f"{name}/labeled{tag}", network, model, taught[:1], LABELED)
         if "calibrate" not in self.skip:
-            tag = self._without("pretrain", "chain-thaw", "distill")
+            tag = self._skipped_suffix("pretrain", "chain-thaw", "distill")
             model = self._calibrated(f"{name}/calibrated{tag}", model)
-        return self._exported(f"{name}/bundle{self._without(*STEPS)}", name, model)
+        return self._exported(f"{name}/bundle{self._skipped_suffix(*STEPS)}", name, model)
 
     def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
         """Train on Sentiment140's two labels; words and pairs are also learned from the other texts."""
@@ -221,13 +221,13 @@ class Kitchen:
     def _calibrated(self, folder: str, draft: Path | str) -> Path:
         return self.step(
             folder,
-            lambda output: ["calibrate", draft, *self.calibrated_on(), "--output", output],
+            lambda output: ["calibrate", draft, *self.calibration_files(), "--output", output],
             resumes=False,
         )
 
     def _exported(self, folder: str, name: str, model: Path) -> Path:
         """Export a model's bundle, with its evaluation."""
-        judged_on = self.judged_on()
+        evaluation_files = self.evaluation_files()
         precision = "fp32" if self.skip else "int8"  # an ablation compares steps, without the effect of int8
         return self.step(
             folder,
@@ -235,7 +235,11 @@ class Kitchen:
                 *("export-onnx", model, "--output", output),
                 *("--name", name, "--model-version", VERSIONS[name]),
                 *("--tables", "int8", "--precision", precision, "--notes", HERE / f"cards/{name}.md"),
-                *(part for title, file in judged_on.items() for part in ("--evaluate", f"{title}={file}")),
+                *(
+                    part
+                    for title, file in evaluation_files.items()
+                    for part in ("--evaluate", f"{title}={file}")
+                ),
             ],
             resumes=False,
         )
@@ -256,15 +260,17 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
     from sentstream_train.data.labeled import read_labeled
     from sentstream_train.data.split import leave_out
 
-    found = leave_out(read_labeled(list(outputs)), read_labeled(others, keep_unlabeled=True), DataConfig())
-    files = found.file_of(found.row)
+    remaining = leave_out(
+        read_labeled(list(outputs)), read_labeled(others, keep_unlabeled=True), DataConfig()
+    )
+    files = remaining.file_of(remaining.row)
     for number, (data, output) in enumerate(outputs.items()):
-        rows = found.take(np.flatnonzero(files == number))
+        rows = remaining.take(np.flatnonzero(files == number))
         label = pa.array(rows.labels).take(pa.array(rows.label))
         output.parent.mkdir(parents=True, exist_ok=True)
-        beside = output.with_suffix(".new")
-        pq.write_table(pa.table({"text": rows.text, "label": label}), beside, compression="zstd")
-        os.replace(beside, output)
+        temporary = output.with_suffix(".new")
+        pq.write_table(pa.table({"text": rows.text, "label": label}), temporary, compression="zstd")
+        os.replace(temporary, output)
         names = ", ".join(other.name for other in others)
         print(f"{output.name}: {len(rows):,} rows of {data} that are in none of {names}", flush=True)
 
@@ -296,9 +302,9 @@ def main() -> None:
         help="recalibrate and export the models that ship, without training",
     )
     options, data, build = options_of(parser)
-    kitchen = Kitchen(data, build, options.skip)
+    builder = ModelBuilder(data, build, options.skip)
     for name in options.models or NETWORKS:
-        print(f"{name}: {(kitchen.recalibrate if options.recalibrate else kitchen.make)(name)}")
+        print(f"{name}: {(builder.recalibrate if options.recalibrate else builder.make)(name)}")
 
 
 if __name__ == "__main__":

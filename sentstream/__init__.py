@@ -39,7 +39,7 @@ __all__ = [
     "load",
     "score_files",
 ]
-_WHERE = {
+_MODULES = {
     "Explanation": "sentstream.explanation",
     "Model": "sentstream.model",
     "Scored": "sentstream.scorer",
@@ -50,7 +50,7 @@ _WHERE = {
 
 
 #: Imported on first use, together with the library of that name.
-_DOORS = {"duckdb", "pandas", "polars", "spark"}
+_INTEGRATIONS = {"duckdb", "pandas", "polars", "spark"}
 
 
 def load(
@@ -94,12 +94,12 @@ def load(
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in _DOORS:
+    if name in _INTEGRATIONS:
         return import_module(f"{__name__}.{name}")
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    return sorted({*globals(), *_MODULES})

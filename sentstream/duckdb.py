@@ -74,14 +74,14 @@ def register(
     import duckdb
 
     from sentstream.engines.results import as_model
-    from sentstream.engines.together import Together
+    from sentstream.engines.together import CallBatcher
 
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is not a valid function name", hint="use letters, digits and underscores: name='mood'"
         )
     opened = as_model(model)
-    together = Together(opened, abstain)
+    together = CallBatcher(opened, abstain)
     label, *numbers = (field.name for field in together.fields)
     struct = con.struct_type({label: "VARCHAR", **dict.fromkeys(numbers, "FLOAT")})
     functions: list[tuple[str, Callable[..., pa.Array], Any]] = [

@@ -98,23 +98,23 @@ class SentstreamError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
-def one_line(text: object, most: int = _MOST) -> str:
+def one_line(text: object, limit: int = _MOST) -> str:
     """A text as one line that is safe for terminals: no line ends or control characters.
 
     >>> one_line("it failed:\\n  no \\x1b[1mspace")
     'it failed: no \ufffd[1mspace'
     """
     line = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(str(text).split()))
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def first_line(error: BaseException, most: int = _MOST) -> str:
+def first_line(error: BaseException, limit: int = _MOST) -> str:
     """The first line of an error's message, or its class if there is none; as ``one_line``.
 
     >>> first_line(ValueError("no such name\\nthe names are: a, b")), first_line(KeyError())
     ('no such name', 'KeyError')
     """
-    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0], most)
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0], limit)
 
 
 def counted(number: int, thing: str) -> str:
@@ -127,7 +127,7 @@ def counted(number: int, thing: str) -> str:
 
 
 @contextmanager
-def naming(place: object) -> Iterator[None]:
+def naming(location: object) -> Iterator[None]:
     """Prefix the errors raised in a block with a place: a file, bundle or row group.
 
     >>> with naming("a.parquet"):
@@ -138,7 +138,7 @@ def naming(place: object) -> Iterator[None]:
     try:
         yield
     except SentstreamError as error:
-        raise type(error)(f"{place}: {error.message}", hint=error.hint) from error
+        raise type(error)(f"{location}: {error.message}", hint=error.hint) from error
 
 
 class UsageError(SentstreamError):
@@ -307,8 +307,8 @@ def how_to_install(extra: str) -> str:
         source = json.loads(metadata.distribution("sentstream").read_text("direct_url.json") or "{}")
         url = str(source["url"])
         if "vcs_info" in source:
-            about = source["vcs_info"]
-            return f"{pip} 'sentstream[{extra}] @ {about['vcs']}+{url}@{about['commit_id']}'"
+            vcs_info = source["vcs_info"]
+            return f"{pip} 'sentstream[{extra}] @ {vcs_info['vcs']}+{url}@{vcs_info['commit_id']}'"
         path = url2pathname(urlsplit(url).path) if url.startswith("file:") else url
     except (metadata.PackageNotFoundError, OSError, ValueError, LookupError, TypeError):
         return f"in a clone of sentstream: {pip} '.[{extra}]'"
@@ -524,7 +524,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         words = f"{type(error).__name__}: {error}".lower()
         if isinstance(error, MemoryError) or words.endswith("failed to map segment from shared object"):
             return True
-        if not isinstance(error, SentstreamError) and any(told in words for told in _OUT_OF_MEMORY):
+        if not isinstance(error, SentstreamError) and any(phrase in words for phrase in _OUT_OF_MEMORY):
             return True
         error = error.__cause__
     return False

@@ -124,20 +124,20 @@ def _explain(model: Model, row: pa.StringArray) -> Explanation:
     pieces = path.pieces(row) or [Piece(NO_WORD, None, None)]
     count = len(words)
     prefixes = [words[: end + 1] for end in range(count)]
-    others = [np.delete(words, place) for place in range(count)] if count > 1 else []
+    others = [np.delete(words, index) for index in range(count)] if count > 1 else []
     table = _probabilities(model, [*prefixes, *others])
     best = int(table[count - 1].argmax())
     score = table[count - 1, best]
     steps = []
-    for place, piece in enumerate(pieces):
-        without = table[count + place] if others else None
+    for index, piece in enumerate(pieces):
+        without = table[count + index] if others else None
         steps.append(
             Step(
                 token=piece.token,
                 start=piece.start,
                 source=piece.source,
-                known=bool(words[place] > UNKNOWN),
-                probabilities=_plain(table[place]),
+                known=bool(words[index] > UNKNOWN),
+                probabilities=_plain(table[index]),
                 without=None if without is None else _plain(without),
                 effect=None if without is None else float(score - without[best]),
             )

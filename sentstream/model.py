@@ -319,12 +319,12 @@ def open_model(options: ModelOptions) -> Model:
     """
     if options.threads is not None and options.threads < 1:
         raise UsageError(f"threads must be a positive integer, not {options.threads}")
-    wanted = DEFAULT_MODEL if options.model is None else options.model
-    bundle = load_bundle(wanted, max_chars=options.max_chars)
+    name = DEFAULT_MODEL if options.model is None else options.model
+    bundle = load_bundle(name, max_chars=options.max_chars)
     session = Session(bundle, options.provider, device=options.device, gpu_memory=options.gpu_memory)
     model = Model(bundle, session, options.threads or usable_cpus())
     # A model that ships is identified by its name, wherever it is installed; any other by its path.
-    source = str(wanted) if wanted in list_models() else str(bundle.path.resolve())
+    source = str(name) if name in list_models() else str(bundle.path.resolve())
     model._options = replace(options, model=source)
     return model
 

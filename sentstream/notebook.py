@@ -87,15 +87,15 @@ def rows(batch: pa.RecordBatch | pa.Table) -> Html:
         batch: The table; if it has many columns, only the first and the last are shown.
     """
     names = batch.schema.names
-    places = list(range(len(names)))
+    indices = list(range(len(names)))
     if len(names) > _MOST_COLUMNS:
         half = _MOST_COLUMNS // 2
-        places = [*places[:half], *places[-half:]]
+        indices = [*indices[:half], *indices[-half:]]
     first = batch.slice(0, _MOST_ROWS)
-    columns = [first.column(place) for place in places]
+    columns = [first.column(index) for index in indices]
     body = [tag("tr", *(_cell(_plain(column[row])) for column in columns)) for row in range(first.num_rows)]
-    head = tag("tr", *(tag("th", names[place], scope="col") for place in places))
-    left_out = len(names) - len(places)
+    head = tag("tr", *(tag("th", names[index], scope="col") for index in indices))
+    left_out = len(names) - len(indices)
     shown = f"{first.num_rows:,} of {batch.num_rows:,} rows"
     more = f", without {left_out:,} of {len(names):,} columns" if left_out else ""
     return tag("table", tag("caption", shown + more), tag("thead", head), tag("tbody", *body))
@@ -111,9 +111,9 @@ def words(steps: Sequence[tuple[str, float | None]]) -> Html:
     for word, effect in steps:
         share = min(1.0, abs(effect or 0.0))
         kind = None if share < 0.01 else "for" if (effect or 0.0) > 0 else "against"
-        said = "the only word" if effect is None else f"{100 * effect:+.1f} points"
+        text = "the only word" if effect is None else f"{100 * effect:+.1f} points"
         style = None if kind is None else f"--share: {share:.4f}"
-        parts += [tag("span", word, class_=kind, style=style, title=said), Html(" ")]
+        parts += [tag("span", word, class_=kind, style=style, title=text), Html(" ")]
     return tag("p", *parts, dir="auto")
 
 
@@ -173,10 +173,10 @@ class Bar:
         """Return the markup to show."""
         seconds = max(self._clock() - self._start, 1e-9)
         whole = "" if self._total is None else f" of {self._total:,}"
-        told = f" {self._done:,}{whole} rows, {self._done / seconds:,.0f} rows/s"
-        known = {} if self._total is None else {"value": self._done, "max": max(1, self._total)}
-        bar = tag("progress", aria_label=self._title, **known)
-        return show(tag("p", f"{self._title} ", bar, told))
+        status = f" {self._done:,}{whole} rows, {self._done / seconds:,.0f} rows/s"
+        attributes = {} if self._total is None else {"value": self._done, "max": max(1, self._total)}
+        bar = tag("progress", aria_label=self._title, **attributes)
+        return show(tag("p", f"{self._title} ", bar, status))
 
     def end(self) -> None:
         """Show the final state."""

@@ -50,15 +50,15 @@ class Packed(Sequence[_Item]):
         yield from self._open
 
     @overload
-    def __getitem__(self, place: int) -> _Item: ...
+    def __getitem__(self, index: int) -> _Item: ...
     @overload
-    def __getitem__(self, place: slice) -> list[_Item]: ...
-    def __getitem__(self, place: int | slice) -> _Item | list[_Item]:
-        places = range(len(self))[place]
-        return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
+    def __getitem__(self, index: slice) -> list[_Item]: ...
+    def __getitem__(self, index: int | slice) -> _Item | list[_Item]:
+        indices = range(len(self))[index]
+        return self._at(indices) if isinstance(indices, int) else [self._at(one) for one in indices]
 
-    def _at(self, place: int) -> _Item:
-        number, within = divmod(place, _BLOCK)
+    def _at(self, index: int) -> _Item:
+        number, within = divmod(index, _BLOCK)
         if number == len(self._blocks):
             return self._open[within]
         last, items = self._last  # cached, because neighboring items are usually read together

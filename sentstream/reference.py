@@ -88,23 +88,23 @@ class Reference:
             DriftReferenceError: The file cannot be read, or is not a reference.
         """
         try:
-            found = json.loads(path.read_text("utf-8"))
+            data = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise DriftReferenceError(f"{path} cannot be read: {first_line(error)}", hint=_AGAIN) from error
         with naming(path):
-            return _read(found)
+            return _read(data)
 
 
-def _read(found: Any) -> Reference:
+def _read(data: Any) -> Reference:
     """A reference from its JSON. Every count is checked, since a file may come from anywhere."""
     wrong = DriftReferenceError("this is not a reference file", hint=_AGAIN)
-    if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
         raise wrong
-    if found.get("format") != _FORMAT:
+    if data.get("format") != _FORMAT:
         raise DriftReferenceError(
-            f"a reference of format {found.get('format')!r}, but this version supports {_FORMAT}", hint=_AGAIN
+            f"a reference of format {data.get('format')!r}, but this version supports {_FORMAT}", hint=_AGAIN
         )
-    model, abstain = found["model"], found.get("abstain")
+    model, abstain = data["model"], data.get("abstain")
     name, digest = model.get("name"), model.get("digest")
     if (
         not isinstance(name, str)
@@ -113,7 +113,7 @@ def _read(found: Any) -> Reference:
     ):
         raise wrong
     try:
-        texts = Distribution.from_dict({key: found[key] for key in found if key not in _AROUND})
+        texts = Distribution.from_dict({key: data[key] for key in data if key not in _AROUND})
     except ValueError as error:
         raise wrong from error
     if texts.texts < LEAST_TEXTS:

@@ -77,7 +77,7 @@ class Repeats:
         self._all, self._turn = True, 0
         self._rows = self._saved = 0
 
-    def worth(self) -> bool:
+    def is_useful(self) -> bool:
         """Whether to look up the rows of the next batch."""
         self._turn += 1
         return self._all or self._turn % _SAMPLE == 0
@@ -111,9 +111,9 @@ class Repeats:
             self._keep(keys, inputs, result)
         elif len(wanted):
             fresh = {name: ids[wanted] for name, ids in inputs.items()}
-            found = run(fresh)
-            self._keep(keys[wanted], fresh, found)
-            result[left] = found[inverse]
+            probabilities = run(fresh)
+            self._keep(keys[wanted], fresh, probabilities)
+            result[left] = probabilities[inverse]
         return result
 
     def _count(self, rows: int, saved: int) -> None:
@@ -136,28 +136,34 @@ class Repeats:
                 return np.arange(len(keys))
             slots = _slots(keys)
             known = (table.keys[slots] == keys) & table.whole[slots]
-            at = known.nonzero()[0]
-            if len(at):
-                slots = slots[at]
+            positions = known.nonzero()[0]
+            if len(positions):
+                slots = slots[positions]
                 for name, ids in inputs.items():
-                    known[at] &= (table.ids[name][slots] == ids[at]).all(axis=1)
-                result[at] = table.found[slots]  # if it is a different text, overwritten later
+                    known[positions] &= (table.ids[name][slots] == ids[positions]).all(axis=1)
+                result[positions] = table.found[slots]  # if it is a different text, overwritten later
         rest: Places = (~known).nonzero()[0]
         return rest
 
-    def _keep(self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], found: Probabilities) -> None:
+    def _keep(
+        self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], probabilities: Probabilities
+    ) -> None:
         """Store the hashes of rows, and also the rows whose hash was already stored."""
         slots = _slots(keys)
         with self._lock:
             table = self._tables[inputs["words"].shape[1]]
             again = table.keys[slots] == keys
             table.keys[slots], table.whole[slots] = keys, False
-            at = again.nonzero()[0]
-            if len(at):
-                slots = slots[at]  # no duplicates: repeats within these rows were removed before
-                table.keys[slots], table.whole[slots], table.found[slots] = keys[at], True, found[at]
+            positions = again.nonzero()[0]
+            if len(positions):
+                slots = slots[positions]  # no duplicates: repeats within these rows were removed before
+                table.keys[slots], table.whole[slots], table.found[slots] = (
+                    keys[positions],
+                    True,
+                    probabilities[positions],
+                )
                 for name, ids in inputs.items():
-                    table.ids[name][slots] = ids[at]
+                    table.ids[name][slots] = ids[positions]
 
 
 def _slots(keys: npt.NDArray[np.uint64]) -> Places:

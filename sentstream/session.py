@@ -229,18 +229,20 @@ class Session:
         if len(lengths) == 1 and lengths[0] == tokens > 0:  # typical of a service: nothing to sort
             if clock:
                 clock.asked += 1
-            found: Probabilities = self._infer({name: ids[None] for name, ids in flat.items()}, tokens, clock)
-            return found
+            probabilities: Probabilities = self._infer(
+                {name: ids[None] for name, ids in flat.items()}, tokens, clock
+            )
+            return probabilities
         table = np.full((len(encoded), self._classes), np.nan, np.float32)
         order = _sorted(lengths)
         if clock:
             clock.asked += int(np.count_nonzero(lengths))
-        repeats = self._repeats if self._repeats is not None and self._repeats.worth() else None
+        repeats = self._repeats if self._repeats is not None and self._repeats.is_useful() else None
 
         def fill(job: Job) -> None:
             length, start, stop = job
-            places = encoded.offsets[order[start:stop], None] + np.arange(length)
-            inputs = {name: ids.take(places) for name, ids in flat.items()}
+            indices = encoded.offsets[order[start:stop], None] + np.arange(length)
+            inputs = {name: ids.take(indices) for name, ids in flat.items()}
             run = partial(self._infer_all, length=length, clock=clock)
             table[start:stop] = run(inputs) if repeats is None else repeats.once(inputs, run)
 
@@ -252,12 +254,12 @@ class Session:
 
     def _infer_all(self, inputs: Mapping[str, Ids], *, length: int, clock: Clock | None) -> Probabilities:
         """Run the graph on rows of one length, in as many runs as needed."""
-        found = np.empty((len(inputs["words"]), self._classes), np.float32)
+        probabilities = np.empty((len(inputs["words"]), self._classes), np.float32)
         room = self._room(length)
-        for first in range(0, len(found), room):
+        for first in range(0, len(probabilities), room):
             feed = {name: ids[first : first + room] for name, ids in inputs.items()}
-            found[first : first + room] = self._infer(feed, length, clock)
-        return found
+            probabilities[first : first + room] = self._infer(feed, length, clock)
+        return probabilities
 
     def _infer(self, feed: _Feed, length: int, clock: Clock | None) -> Any:
         """Run the graph once, on rows of one length."""
@@ -314,9 +316,9 @@ class Session:
         return max(1, min(self._most_rows, self._most_tokens // length))
 
 
-def _rising(offsets: npt.NDArray[np.int64], most: int) -> bool:
-    """Whether offsets start at 0 or above, never decrease, and end at ``most`` or below."""
-    return bool(offsets[0] >= 0 and offsets[-1] <= most and not (offsets[1:] < offsets[:-1]).any())
+def _rising(offsets: npt.NDArray[np.int64], limit: int) -> bool:
+    """Whether offsets start at 0 or above, never decrease, and end at ``limit`` or below."""
+    return bool(offsets[0] >= 0 and offsets[-1] <= limit and not (offsets[1:] < offsets[:-1]).any())
 
 
 def _outside(ids: Ids, size: int) -> bool:
@@ -349,11 +351,11 @@ def _sorted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.argsort(lengths.astype(np.uint16) if short else lengths, kind="stable")
 
 
-def _check_memory(error: Exception, what: str) -> None:
+def _check_memory(error: Exception, action: str) -> None:
     """Raise ``OutOfMemoryError`` if that is what an error of ONNX Runtime means."""
     if is_out_of_memory(error):
         raise OutOfMemoryError(
-            f"ONNX Runtime does not have enough memory {what}: {first_line(error)}"
+            f"ONNX Runtime does not have enough memory {action}: {first_line(error)}"
         ) from error
 
 

@@ -73,9 +73,9 @@ def score(
     _check_text(frame.schema, text_column)
     label, *numbers = (field.name for field in scorer.added_fields())
     sensitive = frame.sparkSession.conf.get("spark.sql.caseSensitive") == "true"
-    there = {name if sensitive else name.lower(): name for name in frame.columns}
+    existing = {name if sensitive else name.lower(): name for name in frame.columns}
     for name in (label, *numbers):
-        if found := there.get(name if sensitive else name.lower()):
+        if found := existing.get(name if sensitive else name.lower()):
             raise ColumnClashError(f"the input already has a column {found!r}", hint="choose another prefix")
     stamp = {
         MODEL_KEY.decode(): opened.name,
@@ -239,8 +239,8 @@ def _check_text(schema: StructType, name: str) -> None:
 
     column = find_field(pa.schema([(field.name, _shape(field.dataType)) for field in schema]), name)
     kind: Any = schema
-    for place in column.path:
-        kind = kind[place].dataType
+    for index in column.path:
+        kind = kind[index].dataType
     if not isinstance(kind, StringType | BinaryType | NullType):
         raise ColumnTypeError(
             f"column {name!r} is of type {kind.simpleString()}, not string", hint="choose another text_column"

@@ -41,7 +41,7 @@ SERVERS = {"kafka", "local_kafka", "secure_kafka", "guarded", "s3", "azure"}
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector from what lives as long as the process: all tests, and what they import.
+    """Freeze objects that live as long as the process: all tests, and what they import.
 
     Those are three quarters of a million objects. Each full collection would go through them for half a
     second, ten times while tests are collected, and again and again while they run.
@@ -56,8 +56,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, marked as slow but for the docs; else the order stays."""
-    rank = {ROOT / name: place for place, name in enumerate(FIRST)}
+    """Run long files first, marked as slow except the docs; keep the order otherwise."""
+    rank = {ROOT / name: index for index, name in enumerate(FIRST)}
     if gone := [path for path in rank if not path.is_file()]:
         raise pytest.UsageError(f"tests/conftest.py puts files first that are not there: {gone}")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))

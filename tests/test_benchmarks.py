@@ -27,7 +27,7 @@ def run_of(one: Figure, **other: Any) -> dict[str, Any]:
     return {**kept, **other}
 
 
-def test_a_line_cut_short_does_not_cost_the_others(tmp_path: Path) -> None:
+def test_truncated_line_does_not_lose_the_others(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     append(path, {"figures": {}, "commit": "ä"})
     path.write_text(path.read_text("utf-8") + '{"figures": {', encoding="utf-8")
@@ -46,7 +46,7 @@ def test_a_line_cut_short_does_not_cost_the_others(tmp_path: Path) -> None:
     ],
     ids=["below the spread", "within it", "better", "more is worse"],
 )
-def test_what_fell_by_more_than_the_spread_is_marked(now: Figure, more: bool, worse: bool) -> None:
+def test_regressions_beyond_the_spread_are_marked(now: Figure, more: bool, worse: bool) -> None:
     before = figure(10.0, low=9.8, high=10.2, more=more)
     found = changes([run_of(before)], run_of(now), [now])
     assert found["keras"].worse is worse
@@ -59,7 +59,7 @@ def test_only_runs_of_the_same_kind_are_compared(other: dict[str, Any]) -> None:
     assert changes([run_of(figure(10.0), **other)], run_of(now), [now]) == {}
 
 
-def test_the_table_says_which_bars_are_missed() -> None:
+def test_table_marks_missed_targets() -> None:
     lines = list(table([figure(3.0, low=2.5, high=3.5), figure(5.0)], {}))
     assert lines[2] == (
         "| ours ÷ Keras | 80,000 rows/s | 8,000 rows/s | **3.00** | 2.50 – 3.50 | ≥ 4.00 missed |  |"
@@ -68,7 +68,7 @@ def test_the_table_says_which_bars_are_missed() -> None:
 
 
 @pytest.mark.slow
-def test_a_quick_look_at_one_of_them() -> None:
+def test_quick_run() -> None:
     command = [sys.executable, "benchmarks/run.py", "--quick", "--only", "threads", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ def table(*arguments: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in done.stdout.splitlines()[2:]]
 
 
-def test_csv_files_as_people_have_them() -> None:
+def test_real_world_csv_files() -> None:
     found = {(row[0], row[1]): row[2:] for row in table("csv")}
     assert found["official.csv", ""] == ["60", "negative 30, positive 30", "as written"]
     assert found["caps.csv", "--label-column sentiment"] == found["official.csv", ""]
@@ -37,7 +37,7 @@ def test_csv_files_as_people_have_them() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not LONG, reason="some ten minutes: make test-long")
-def test_models_as_tutorials_make_them() -> None:
+def test_tutorial_models() -> None:
     pytest.importorskip("tensorflow")
     found = {row[0]: row[2] for row in table("models")}  # of each model, what came of it in the end
     accepted = {name for name, way in found.items() if not way.startswith("refused")}

@@ -46,14 +46,14 @@ class TestVersion2:
             ("0 100000", None),
         ],
     )
-    def test_the_quota_of_a_container(self, tree: Tree, text: str, expected: float | None) -> None:
+    def test_container_quota(self, tree: Tree, text: str, expected: float | None) -> None:
         assert cpu_quota(*tree({"own": "0::/", "cpu.max": text})) == expected
 
     @pytest.mark.parametrize(("text", "expected"), [("536870912", 512 * MIB), ("max", None), ("", None)])
-    def test_the_memory_of_a_container(self, tree: Tree, text: str, expected: int | None) -> None:
+    def test_container_memory(self, tree: Tree, text: str, expected: int | None) -> None:
         assert memory_limit(*tree({"own": "0::/", "memory.max": text})) == expected
 
-    def test_a_service_is_limited_by_its_own_group_and_all_around_it(self, tree: Tree) -> None:
+    def test_service_is_limited_by_its_group_and_its_parents(self, tree: Tree) -> None:
         place = tree(
             {
                 "own": "0::/system.slice/tweets.service/worker",
@@ -68,13 +68,13 @@ class TestVersion2:
         assert cpu_quota(*place) == 1.5
         assert memory_limit(*place) == 900 * MIB
 
-    def test_a_group_outside_of_what_is_seen(self, tree: Tree) -> None:
-        """In a name space of its own a process may have been moved out of the topmost group it sees."""
+    def test_group_outside_the_mount(self, tree: Tree) -> None:
+        """In its own namespace, a process may have been moved out of the topmost visible group."""
         assert cpu_quota(*tree({"own": "0::/../elsewhere", "cpu.max": "50000 100000"})) == 0.5
 
 
 class TestVersion1:
-    def test_a_container(self, tree: Tree) -> None:
+    def test_container(self, tree: Tree) -> None:
         """Its own group is mounted as the topmost; the list still has the name that it has outside."""
         place = tree(
             {
@@ -87,7 +87,7 @@ class TestVersion1:
         assert cpu_quota(*place) == 0.5
         assert memory_limit(*place) == 256 * MIB
 
-    def test_a_group_further_down(self, tree: Tree) -> None:
+    def test_nested_group(self, tree: Tree) -> None:
         place = tree(
             {
                 "own": "2:memory:/jobs/7\n1:cpu:/jobs/7",
@@ -118,15 +118,15 @@ class TestVersion1:
 
 
 class TestNoControlGroups:
-    def test_no_such_directory(self, tmp_path: Path) -> None:
+    def test_missing_directory(self, tmp_path: Path) -> None:
         nowhere = tmp_path / "sys", tmp_path / "proc"
         assert cpu_quota(*nowhere) is None
         assert memory_limit(*nowhere) is None
 
-    def test_a_list_that_is_no_list(self, tree: Tree) -> None:
+    def test_invalid_group_list(self, tree: Tree) -> None:
         assert cpu_quota(*tree({"own": "what\n\n:::\n9", "cpu.max": "200000 100000"})) == 2
 
-    def test_here_whatever_the_machine(self) -> None:
+    def test_this_machine(self) -> None:
         quota, limit = cpu_quota(), memory_limit()
         assert quota is None or quota > 0
         assert limit is None or limit > 0

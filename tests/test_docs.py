@@ -62,11 +62,11 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     lines = page.read_text("utf-8").splitlines()
     start: int | None = None
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         if start is None and line.startswith("```"):
-            start = place
+            start = index
         elif start is not None and line == "```":
-            text = "\n".join(lines[start + 1 : place]) + "\n"
+            text = "\n".join(lines[start + 1 : index]) + "\n"
             mark = lines[start - 1] if start else ""
             language = lines[start].removeprefix("```")
             yield Block(page, start + 1, language, text, mark == MARK, mark == KAFKA_MARK)
@@ -80,7 +80,7 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
 def run_shell(text: str, directory: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """In a directory, as a reader has it who copies the lines one after the other."""
+    """Run the lines one after the other in a directory, as a reader would."""
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     mine = {key: value for key, value in os.environ.items() if not key.startswith("SENTSTREAM_")}
     return subprocess.run(
@@ -95,7 +95,7 @@ def run_shell(text: str, directory: Path, **more: str) -> subprocess.CompletedPr
 
 
 def is_plain(line: str) -> bool:
-    """Whether a line is a command of ours and nothing that only a shell knows: no pipe, no redirection.
+    """Whether a line is one of our commands without shell syntax such as pipes or redirections.
 
     >>> [is_plain(f"sentstream {rest}") for rest in ("a '>' b  # so > so", "a > b", "a || b")]
     [True, False, False]
@@ -105,7 +105,7 @@ def is_plain(line: str) -> bool:
 
 
 def run_here(text: str, directory: Path) -> Iterator[str]:
-    """What goes wrong with lines of which this process runs the plain commands, and a shell the others.
+    """Return the failures of lines; plain commands run in this process, the rest in a shell.
 
     A new process takes a second before it scores.
     """
@@ -130,7 +130,7 @@ class TestShell:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Those of the README in a shell, as everybody does; those of the other pages here."""
+        """The README's run in a shell, as users run them; those of other pages run here."""
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
         if block.page.name == "README.md":
             run = run_shell(block.text, tmp_path)
@@ -151,7 +151,7 @@ class TestShell:
         "page", [page for page in PAGES if any(b.page == page and b.needs_kafka for b in SHELL)], ids=str
     )
     def test_commands_that_need_a_broker_run(self, page: Path, tmp_path: Path) -> None:
-        """Those of a page one after the other, with a broker of their own where the page says it is."""
+        """The commands of a page run in order, with their own broker where the page says so."""
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
         text = "".join(block.text for block in SHELL if block.page == page and block.needs_kafka)
         try:
@@ -169,7 +169,7 @@ class TestShell:
         assert run.returncode == 0, f"{page.name}:\n{run.stderr}"
         assert "Traceback" not in run.stderr
 
-    def test_there_are_some_and_every_mark_stands_before_a_block(self) -> None:
+    def test_markers_precede_blocks(self) -> None:
         assert sum(block.marked for block in SHELL) >= 4
         lines = [line for page in PAGES for line in page.read_text("utf-8").splitlines()]
         assert lines.count(MARK) == sum(block.marked for block in (*SHELL, *PYTHON))
@@ -178,14 +178,14 @@ class TestShell:
         # Around the tables that benchmarks/scale makes.
         assert not [line for line in others if not re.fullmatch(r"<!-- (scale: \w+|end) -->", line)]
 
-    def test_every_block_says_what_it_holds(self) -> None:
+    def test_every_block_has_a_language(self) -> None:
         for block in BLOCKS:
             assert block.language, str(block)
 
 
 class TestPython:
     @pytest.mark.parametrize("page", [page for page in PAGES if any(b.page == page for b in PYTHON)], ids=str)
-    def test_it_runs_and_gives_what_it_says(
+    def test_python_examples_run_as_shown(
         self,
         page: Path,
         tmp_path: Path,
@@ -249,7 +249,7 @@ COMMANDS = commands()
 PAGES_TEXT = "\n".join(page.read_text("utf-8") for page in PAGES)
 
 
-def spoken() -> Iterator[tuple[str, str]]:
+def prose() -> Iterator[tuple[str, str]]:
     """Every command line of the pages: in a shell block, or in backquotes inside a sentence."""
     for page in LINKED:
         text = page.read_text("utf-8")
@@ -268,7 +268,7 @@ def spoken() -> Iterator[tuple[str, str]]:
 class TestCommands:
     def test_every_command_line_has_real_commands_and_options(self) -> None:
         wrong: list[str] = []
-        lines = sorted(set(spoken()))
+        lines = sorted(set(prose()))
         assert len(lines) > 100
         for where, line in lines:
             words = shlex.split(line)[1:]
@@ -298,7 +298,7 @@ class TestCommands:
         ]
         assert not silent, "\n".join(silent)
 
-    def test_every_option_that_is_named_in_a_sentence_exists(self) -> None:
+    def test_options_named_in_prose_exist(self) -> None:
         known = set[str]().union(*(command.options for command in COMMANDS.values()))
         outside = {"--check", "--strict", "--volumes"}  # of other programs
         for page in PAGES:
@@ -307,7 +307,7 @@ class TestCommands:
                 option = re.split(r"[\s=]", span)[0]
                 assert option in known | outside, f"{page.name}: {option}"
 
-    def test_environment_variables_that_are_named_belong_to_an_option(self) -> None:
+    def test_named_environment_variables_belong_to_options(self) -> None:
         known = {
             "_".join(["SENTSTREAM", *words, parameter.name]).upper().replace("-", "_").replace(" ", "_")
             for words, command in COMMANDS.items()
@@ -322,16 +322,16 @@ class TestCommands:
 
 
 class TestErrors:
-    def test_the_table_is_the_tree(self) -> None:
+    def test_error_table_matches_the_classes(self) -> None:
         text = (ROOT / "docs" / "errors.md").read_text("utf-8")
         rows = re.findall(r"^\| (\d+) \| (?:`(\w+)`)? ?\| (.+) \|$", text, re.MULTILINE)
-        listed = [(int(code), name) for code, name, _ in rows if name]
+        documented = [(int(code), name) for code, name, _ in rows if name]
         classes = [
             (one.exit_code, name)
             for name, one in vars(errors).items()
             if inspect.isclass(one) and issubclass(one, SentstreamError)
         ]
-        assert listed == classes
+        assert documented == classes
         assert {int(code) for code, name, _ in rows if not name} == {
             0,
             INTERRUPTED_EXIT_CODE,
@@ -341,7 +341,7 @@ class TestErrors:
 
 
 class TestStreaming:
-    """What ``docs/streaming.md`` lists is all there is."""
+    """``docs/streaming.md`` is complete."""
 
     TEXT = (ROOT / "docs" / "streaming.md").read_text("utf-8")
 
@@ -383,13 +383,13 @@ class TestStreaming:
             and one is not errors.MessageError
         }
 
-    def test_names_of_fields_headers_and_columns(self) -> None:
+    def test_field_header_and_column_names(self) -> None:
         for name in (*TEXT_FIELDS, *topic.HEADERS, *(field.name for field in rows._RECORD)):
             assert f"`{name}`" in self.TEXT
         for name in PARTITION_COLUMNS:
             assert name in self.TEXT
 
-    def test_the_message_is_what_comes_out(self) -> None:
+    def test_example_message_matches_the_output(self) -> None:
         (block,) = (
             block for block in BLOCKS if block.page.name == "streaming.md" and block.language == "json"
         )
@@ -415,7 +415,7 @@ def anchors(page: Path) -> set[str]:
     return found
 
 
-def test_every_relative_link_leads_somewhere() -> None:
+def test_relative_links_resolve() -> None:
     dead: list[str] = []
     for page in LINKED:
         text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

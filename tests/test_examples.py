@@ -19,7 +19,7 @@ from sentstream.kafka.watch.metrics import Metrics
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_large_job(tmp_path: Path) -> None:
+def test_large_job(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "large_job.py", tmp_path, "--rows", "3000", "--files", "9"],
         capture_output=True,
@@ -42,7 +42,7 @@ def ran(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def test_a_scheduled_job_is_run_again_without_doing_it_again(tmp_path: Path) -> None:
+def test_rerun_of_a_scheduled_job_does_nothing(tmp_path: Path) -> None:
     day = tmp_path / "tweets" / "day=2026-09-01"
     day.mkdir(parents=True)
     shutil.copy(ROOT / "examples" / "tweets.parquet", day / "part-0.parquet")
@@ -71,7 +71,7 @@ def test_a_scheduled_job_is_run_again_without_doing_it_again(tmp_path: Path) -> 
     assert broken.returncode != 0
 
 
-def test_a_plot(tmp_path: Path) -> None:
+def test_plot(tmp_path: Path) -> None:
     score_files(ROOT / "examples" / "tweets.parquet", tmp_path / "scored.parquet", provider="cpu")
     done = ran("plot.py", tmp_path / "scored.parquet", tmp_path / "plot.png")
     assert done.returncode == 0, done.stderr
@@ -79,8 +79,8 @@ def test_a_plot(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_topic_is_watched_for_drift() -> None:
-    """With the metrics of ``consume``, and texts that it would have told of."""
+def test_drift_watcher() -> None:
+    """With the metrics of ``consume`` for given texts."""
 
     def seen(good: int, bad: int) -> Distribution:
         scores = [0] * BINS

@@ -46,7 +46,7 @@ def model() -> Model:
 
 @settings(deadline=None, max_examples=50)
 @given(TEXTS)
-def test_the_last_step_is_the_score(text: str) -> None:
+def test_last_step_is_the_score(text: str) -> None:
     model = loaded()
     (one,) = explain(model, [text])
     (row,) = model.score([text]).to_pylist()
@@ -60,12 +60,12 @@ def test_the_last_step_is_the_score(text: str) -> None:
         assert (step.without is None) == (step.effect is None) == (len(one.steps) == 1)
 
 
-def test_each_step_is_the_tweet_so_far_and_the_tweet_without(model: Model) -> None:
+def test_steps_are_prefixes_and_leave_one_out(model: Model) -> None:
     words = ["i", "am", "not", "happy", "today"]
     (one,) = explain(model, [" ".join(words)])
     assert [step.token for step in one.steps] == words
     so_far = [" ".join(words[: end + 1]) for end in range(len(words))]
-    without = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
+    without = [" ".join(words[:index] + words[index + 1 :]) for index in range(len(words))]
     names = [f"sentiment_prob_{label}" for label in model.labels]
     for step, begun, rest in zip(
         one.steps, model.score(so_far).to_pylist(), model.score(without).to_pylist(), strict=True
@@ -78,22 +78,22 @@ def test_each_step_is_the_tweet_so_far_and_the_tweet_without(model: Model) -> No
     assert one.label == "negative"
 
 
-def test_words_that_nobody_knows_and_texts_without_any(model: Model) -> None:
+def test_unknown_words_and_texts_without_words(model: Model) -> None:
     unknown, blank, null, bare = explain(model, ["xqxqxq day", " \n", None, "\u200b"])
     assert [step.known for step in unknown.steps] == [False, True]
     assert (blank.label, null.label, blank.steps, null.steps) == (None, None, (), ())
     assert [(step.token, step.known, step.effect) for step in bare.steps] == [(NO_WORD, False, None)]
 
 
-def test_a_long_text_is_cut_and_says_so() -> None:
+def test_long_text_is_truncated_and_marked() -> None:
     model = Model.load("sentiment140", provider="cpu", threads=1, max_chars=20)
     (one,) = explain(model, ["good " * 10])
     assert one.truncated
     assert [step.token for step in one.steps] == ["good"] * 4
 
 
-class TestWhatIsGiven:
-    def test_texts_as_the_model_takes_them(self, model: Model) -> None:
+class TestInput:
+    def test_texts_the_model_accepts(self, model: Model) -> None:
         mended, sound = explain(model, (text for text in ["\ud800 good", "\ufffd good"]))
         assert mended == sound
         assert explain(model, []) == []
@@ -101,17 +101,17 @@ class TestWhatIsGiven:
     @pytest.mark.parametrize(
         ("texts", "message"), [(b"good", "bytes are not text"), (["good", 3], "item 1 is of")]
     )
-    def test_what_is_not_texts(self, model: Model, texts: Any, message: str) -> None:
+    def test_invalid_texts(self, model: Model, texts: Any, message: str) -> None:
         with pytest.raises(ColumnTypeError, match=message):
             explain(model, texts)
 
     @settings(deadline=None)  # the first of NLTK loads it
     @given(TEXTS | st.text(max_size=40), st.sampled_from(RULES))
-    def test_characters_never_hold_more_tokens(self, text: str, rules: TextRules) -> None:
+    def test_tokens_are_bounded_by_characters(self, text: str, rules: TextRules) -> None:
         tokens, _ = tokenize(pa.array([text], pa.string()), rules, MOST_TOKENS)
         assert len(tokens.text) <= len(text)
 
-    def test_more_tokens_than_that_are_refused_before_any_work(self) -> None:
+    def test_too_many_tokens_are_rejected_early(self) -> None:
         model = Model.load("sentiment140", provider="cpu", threads=1, max_chars=3 * MOST_TOKENS)
         with pytest.raises(UsageError, match="the tweet has 1,001 tokens; at most 1,000"):
             explain(model, ["a!" * (MOST_TOKENS // 2) + "a"])
@@ -124,12 +124,12 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("new") / "tiny", rules=TextRules.preset("tweets-3"))
 
 
-class TestWhatAWordWasMadeOf:
-    """Shown beside the word, whatever the rules made of the text."""
+class TestWordSources:
+    """The source is shown next to the word, whatever the rules changed."""
 
     @settings(deadline=None, max_examples=50)
     @given(text=st.lists(st.sampled_from([*PIECES, "#GoodDay", "#gooddaybad"]), max_size=8).map("".join))
-    def test_the_last_step_is_the_score(self, newest: Path, text: str) -> None:
+    def test_last_step_is_the_score(self, newest: Path, text: str) -> None:
         model = Model.load(newest, provider="cpu", threads=1)
         (one,) = explain(model, [text])
         (row,) = model.score([text]).to_pylist()
@@ -138,7 +138,7 @@ class TestWhatAWordWasMadeOf:
             if step.start is not None and step.source is not None:
                 assert text[step.start :].startswith(step.source)
 
-    def test_in_json_and_for_people(self, newest: Path, tmp_path: Path, capsys: Any) -> None:
+    def test_sources_in_json_and_on_pages(self, newest: Path, tmp_path: Path, capsys: Any) -> None:
         text = "\U0001d4f0\U0001d4f8\U0001d4f8\U0001d4ed R&amp;B #GoodDay #gooddaybad <b>"
         command = ["explain", text, "--model", str(newest)]
         assert main([*command, "--json"]) == 0
@@ -156,11 +156,11 @@ class TestWhatAWordWasMadeOf:
         assert page.read_text("utf-8").count("<small> from ") == 2
         assert "<small> from &amp;amp;</small>" in page.read_text("utf-8")
 
-    def test_what_is_long_is_shortened(self, model: Model, capsys: Any) -> None:
+    def test_long_sources_are_shortened(self, model: Model, capsys: Any) -> None:
         assert main(["explain", "see http://t.co/abcdefghijklmnop", "--model", "sentiment140"]) == 0
         assert "http://t.co/abc…" in capsys.readouterr().out
 
-    def test_other_tokenizers_do_not_tell(self, tmp_path: Path) -> None:
+    def test_other_tokenizers_have_no_sources(self, tmp_path: Path) -> None:
         make_bundle(tmp_path / "tiny", rules=TextRules.preset("keras-tokenizer"))
         (one,) = explain(Model.load(tmp_path / "tiny", provider="cpu", threads=1), ["Good day"])
         assert [(step.token, step.start, step.source) for step in one.steps] == [
@@ -175,7 +175,7 @@ class TestLabels:
     @pytest.mark.parametrize(
         "labels", [("negative", "positive"), ("bad", "[red]so so[/red]", "[/]"), tuple("abcdefgh")]
     )
-    def test_on_the_terminal_and_the_page(
+    def test_terminal_and_page(
         self, labels: tuple[str, ...], tmp_path: Path, capsys: Any, monkeypatch: Any
     ) -> None:
         monkeypatch.setenv("COLUMNS", "120")
@@ -190,7 +190,7 @@ class TestLabels:
             assert label in head
         assert page.read_text("utf-8").count("<polyline") == len(labels)
 
-    def test_a_word_has_the_color_of_the_label_that_it_speaks_for(self, model: Model) -> None:
+    def test_words_have_the_color_of_their_label(self, model: Model) -> None:
         (one,) = explain(model, ["not a good day, but the cake was lovely"])
         about = {"name": "m", "version": "1", "digest": "sha256:0"}
         data = {"sentstream": "0", "model": about, "labels": list(model.labels), "tweets": [one.to_dict()]}
@@ -210,13 +210,13 @@ class TestLabels:
     @pytest.mark.parametrize(
         "labels", [["negative", "positive"], ["x", "negative"], ["a", "positive", "b", "neutral", "c", "d"]]
     )
-    def test_up_to_six_are_drawn_apart(self, labels: list[str]) -> None:
+    def test_up_to_six_labels_have_their_own_style(self, labels: list[str]) -> None:
         kinds = label_kinds(labels)
         assert len(set(kinds)) == len(labels)
         for label, kind in (("negative", 0), ("neutral", 1), ("positive", 2)):
             assert label not in labels or kinds[labels.index(label)] == kind
 
-    def test_of_more_some_share(self) -> None:
+    def test_more_labels_share_styles(self) -> None:
         kinds = label_kinds([*"abcdefghij", "neutral"])
         assert set(kinds) == set(range(6))
         assert kinds.count(1) == 1
@@ -225,14 +225,14 @@ class TestLabels:
 class TestCommand:
     def test_json(self, capsys: Any, model: Model) -> None:
         assert main(["explain", "so good", "bad \udcff", "--json", "--model", "sentiment140"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["model"] == {"name": model.name, "version": model.version, "digest": model.digest}
-        assert said["labels"] == list(model.labels)
-        assert [len(one["steps"]) for one in said["tweets"]] == [2, 2]
+        output = json.loads(capsys.readouterr().out)
+        assert output["model"] == {"name": model.name, "version": model.version, "digest": model.digest}
+        assert output["labels"] == list(model.labels)
+        assert [len(one["steps"]) for one in output["tweets"]] == [2, 2]
         expected = model.score(pa.array(["so good", "bad \ufffd"]))["sentiment_score"].to_pylist()
-        assert [one["score"] for one in said["tweets"]] == expected
+        assert [one["score"] for one in output["tweets"]] == expected
 
-    def test_standard_input_is_a_tweet_a_line(self, capsys: Any, monkeypatch: Any) -> None:
+    def test_standard_input_has_one_tweet_per_line(self, capsys: Any, monkeypatch: Any) -> None:
         given = "one\x1cstill one\u2028 and still\r\n\n".encode() + b"\xff two\n"
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
         assert main(["explain", "-", "--json", "--model", "sentiment140"]) == 0
@@ -240,19 +240,19 @@ class TestCommand:
         assert [one["text"] for one in tweets] == ["one\x1cstill one\u2028 and still", "", "\ufffd two"]
         assert tweets[1]["label"] is None
 
-    def test_standard_input_that_is_closed(self, capsys: Any, monkeypatch: Any) -> None:
+    def test_closed_standard_input(self, capsys: Any, monkeypatch: Any) -> None:
         monkeypatch.setattr("sys.stdin", None)
         assert main(["explain", "-"]) == UsageError.exit_code
         assert "closed" in capsys.readouterr().err
 
-    def test_the_terminal_shows_no_control_characters(self, capsys: Any) -> None:
+    def test_no_control_characters_on_the_terminal(self, capsys: Any) -> None:
         assert main(["explain", "good \x1b]0;owned\x07 \u202eevil [red]day[/red]", "   ", "<b>"]) == 0
         out = capsys.readouterr().out
         assert not set(out) & set("\x1b\x07\u202e")
         assert "no text, so no label" in out
         assert "effect" in out
 
-    def test_the_page(self, tmp_path: Any, capsys: Any) -> None:
+    def test_page(self, tmp_path: Any, capsys: Any) -> None:
         path = tmp_path / "page.html"
         arguments = ["explain", "good <script>alert(1)</script> day", " ", "--html", str(path)]
         assert main(arguments) == 0
@@ -268,7 +268,7 @@ class TestCommand:
         ("arguments", "words"),
         [(["-", "more"], "must be the only argument"), (["-"], "no tweets on standard input")],
     )
-    def test_what_cannot_be_explained(
+    def test_unexplainable_input(
         self, arguments: list[str], words: str, capsys: Any, monkeypatch: Any
     ) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
@@ -279,8 +279,8 @@ class TestCommand:
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_a_page_of_any_labels(count: int) -> None:
-    labels = [f"label {place} <&>" for place in range(count)]
+def test_page_with_any_labels(count: int) -> None:
+    labels = [f"label {index} <&>" for index in range(count)]
     step = {
         "token": "x",
         "known": True,
@@ -297,7 +297,7 @@ def test_a_page_of_any_labels(count: int) -> None:
     assert "longer than the model reads" in page
 
 
-class TestRowsThatFit:
+class TestRowSelection:
     """``explain FILE --where``."""
 
     @pytest.fixture(name="file")
@@ -310,7 +310,7 @@ class TestRowsThatFit:
         return path
 
     @pytest.mark.parametrize(
-        ("where", "texts", "said"),
+        ("where", "texts", "message"),
         [
             ("id = 1", ["bad day"], "explained: row 1\n"),
             ("lang = 'en' and id in (0, 2)", ["good day", None], "explained: rows 0, 2\n"),
@@ -318,15 +318,15 @@ class TestRowsThatFit:
             ("text like 'so%'", ["so so"] * 5, "rows 3, 4, 5, 6, 7, the first 5 of more matching rows\n"),
         ],
     )
-    def test_the_first_that_fit(
-        self, where: str, texts: list[str | None], said: str, file: Path, capsys: Any
+    def test_first_matching_rows(
+        self, where: str, texts: list[str | None], message: str, file: Path, capsys: Any
     ) -> None:
         assert main(["explain", str(file), "--where", where, "--json", "--model", "sentiment140"]) == 0
         printed = capsys.readouterr()
         assert [one["text"] for one in json.loads(printed.out)["tweets"]] == texts
-        assert printed.err.endswith(said)
+        assert printed.err.endswith(message)
 
-    def test_texts_of_csv_are_compared_as_numbers(self, tmp_path: Path, capsys: Any) -> None:
+    def test_csv_texts_compare_as_numbers(self, tmp_path: Path, capsys: Any) -> None:
         path = tmp_path / "tweets.csv"
         path.write_text("id,text\n07,good\n8,bad\n", "utf-8")
         assert main(["explain", str(path), "--where", "id = 7", "--json"]) == 0
@@ -336,13 +336,13 @@ class TestRowsThatFit:
         ("where", "words"),
         [("id = 77", "no row in "), ("id = ", "--where"), ("lang = 'de'", "the folders are lang=en")],
     )
-    def test_a_condition_that_fits_nothing(self, where: str, words: str, file: Path, capsys: Any) -> None:
+    def test_condition_without_matches(self, where: str, words: str, file: Path, capsys: Any) -> None:
         assert main(["explain", str(file), "--where", where]) > 0
         error = capsys.readouterr().err
         assert words in error
         assert error.count("\n") == 1
 
-    def test_a_file_and_one_way_to_name_its_rows(self, file: Path, capsys: Any) -> None:
+    def test_one_way_to_select_rows(self, file: Path, capsys: Any) -> None:
         assert main(["explain", str(file), "--where", "id = 1", "--row", "1"]) == UsageError.exit_code
         assert main(["explain", "-", "--where", "id = 1"]) == UsageError.exit_code
         assert "needs exactly one file" in capsys.readouterr().err

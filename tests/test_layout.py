@@ -99,8 +99,8 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
-    """The room that a runtime file belongs to; "" for ``__init__.py`` and ``__main__.py``."""
+def package_of(path: Path) -> str:
+    """The package that a runtime file belongs to; "" for ``__init__.py`` and ``__main__.py``."""
     part = path.relative_to(ROOT / "sentstream").parts[0].removesuffix(".py")
     return "" if part in ("__init__", "__main__") else part
 
@@ -161,20 +161,20 @@ def tracked_texts() -> list[tuple[Path, str]]:
     return [(path, data.decode("utf-8", "replace")) for path, data in read if b"\0" not in data]
 
 
-class TestRooms:
-    def test_every_file_is_in_a_known_room(self) -> None:
-        assert {room_of(path) for path in sources("sentstream")} - {""} <= set(ROOMS)
+class TestPackages:
+    def test_every_file_is_in_a_known_package(self) -> None:
+        assert {package_of(path) for path in sources("sentstream")} - {""} <= set(ROOMS)
 
-    def test_a_room_imports_only_rooms_above_it(self) -> None:
+    def test_packages_import_only_from_lower_layers(self) -> None:
         for path in sources("sentstream"):
-            room = room_of(path)
+            room = package_of(path)
             for name in imports(path) if room else ():
                 first, _, rest = name.partition(".")
                 if first == "sentstream" and rest and rest.split(".")[0] not in ("__version__", "models"):
                     assert rest.split(".")[0] in ROOMS[: ROOMS.index(room) + 1], f"{path} imports {name}"
 
     @pytest.mark.parametrize("room", INNER)
-    def test_a_part_of_a_room_imports_only_parts_above_it(self, room: str) -> None:
+    def test_modules_import_only_from_lower_layers(self, room: str) -> None:
         parts = INNER[room]
         folder = ROOT / ("train" if room == "sentstream_train" else "") / room.replace(".", "/")
         for path in sorted(folder.rglob("*.py")):
@@ -184,7 +184,7 @@ class TestRooms:
                     other = name.removeprefix(f"{room}.").partition(".")[0]
                     assert other in parts[: parts.index(part) + 1], f"{path} imports {name}"
 
-    def test_the_tree_for_contributors_has_each_folder(self) -> None:
+    def test_contributing_tree_lists_each_folder(self) -> None:
         text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
         tree = re.search(r"^```text\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
         assert tree is not None
@@ -194,30 +194,30 @@ class TestRooms:
         folders = {folder.name for folder in packages} | {name for name in top if not name.startswith(".")}
         assert folders - {"train"} <= named
 
-    def test_each_folder_says_its_job(self) -> None:
+    def test_each_folder_is_described(self) -> None:
         for folder in {path.parent for room in ("sentstream", "train", "tools") for path in sources(room)}:
             assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))), folder
 
-    def test_a_room_imports_only_the_packages_it_is_for(self) -> None:
+    def test_packages_import_only_their_dependencies(self) -> None:
         for path in sources("sentstream"):
-            allowed = OUTSIDE.get(room_of(path), {"numpy", "pyarrow"}) | {"sentstream"}
+            allowed = OUTSIDE.get(package_of(path), {"numpy", "pyarrow"}) | {"sentstream"}
             found = {name.partition(".")[0] for name in imports(path)}
             assert found <= allowed | set(sys.stdlib_module_names), path
 
-    def test_the_runtime_never_imports_what_trains(self) -> None:
+    def test_runtime_never_imports_training(self) -> None:
         for path in sources("sentstream"):
             # The extra `cuda` brings `onnx` with it; on the CPU nothing loads it, which a test below checks.
-            barred = TRAINING - {"onnx"} if room_of(path) == "cuda" else TRAINING
+            barred = TRAINING - {"onnx"} if package_of(path) == "cuda" else TRAINING
             assert not {name.partition(".")[0] for name in imports(path)} & barred, path
 
-    def test_only_commands_reach_for_the_training_module_and_only_when_they_run(self) -> None:
+    def test_only_commands_import_training_lazily(self) -> None:
         """The exception is its config module: the commands' options are made from its settings."""
         for path in sources("sentstream"):
-            cli = room_of(path) == "cli"
+            cli = package_of(path) == "cli"
             names = set(imports(path, top_level=cli)) - ({"sentstream_train.config"} if cli else set())
             assert "sentstream_train" not in {name.partition(".")[0] for name in names}, path
 
-    def test_training_goes_through_the_text_path_and_brings_no_own(self) -> None:
+    def test_training_uses_the_shared_text_path(self) -> None:
         for path in sources("train"):
             names = {name.partition(".")[0] for name in imports(path)}
             assert not names & {"nltk", "tokenizers"} or path.parent.name == "inspect", path
@@ -232,22 +232,22 @@ def modules_after(code: str) -> set[str]:
     return set(run.stdout.splitlines()[-1].split())
 
 
-class TestWeight:
+class TestImportCost:
     def test_importing_sentstream_loads_nothing_heavy(self) -> None:
         assert not modules_after("import sentstream") & HEAVY
 
     def test_importing_the_command_line_loads_nothing_heavy(self) -> None:
         assert not modules_after("import sentstream.cli") & HEAVY
 
-    def test_the_door_for_duckdb_loads_nothing_heavy(self) -> None:
+    def test_importing_the_duckdb_module_loads_nothing_heavy(self) -> None:
         assert not modules_after("import sentstream.duckdb") & HEAVY
 
     @pytest.mark.parametrize("door", ["pandas", "polars", "spark"])
-    def test_a_door_loads_the_library_that_it_is_for_and_no_other(self, door: str) -> None:
+    def test_integration_modules_load_only_their_library(self, door: str) -> None:
         loaded = modules_after(f"import sentstream.{door}")
         assert loaded & {"duckdb", "pandas", "polars", "pyspark"} <= {door}
 
-    def test_the_runtime_loads_without_what_trains(self) -> None:
+    def test_runtime_loads_without_training_packages(self) -> None:
         blocked = f"sys.modules.update(dict.fromkeys({sorted(TRAINING)}))"
         loaded = modules_after(f"{blocked}\nimport sentstream\nsentstream.load('sentiment140').score(['hi'])")
         assert {"pyarrow", "onnxruntime"} <= loaded
@@ -259,7 +259,7 @@ class TestWeight:
     @pytest.mark.parametrize(
         "line", ["--help", "score --help", "consume --help", "train --help", "--version"]
     )
-    def test_help_loads_what_it_prints_with_and_nothing_else(self, line: str) -> None:
+    def test_help_loads_only_what_it_needs(self, line: str) -> None:
         """Imports make help slow. The test checks these, not the time, which depends on the machine."""
         bare = modules_after("")
         loaded = modules_after(f"from sentstream.cli import main\nassert main({line.split()}) == 0")
@@ -279,7 +279,7 @@ class TestPackage:
         assert project["version"] == sentstream.__version__
         assert f"## [{sentstream.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
-    def test_both_packages_say_that_they_are_typed(self) -> None:
+    def test_both_packages_are_marked_typed(self) -> None:
         assert (ROOT / "sentstream/py.typed").exists()
         assert (ROOT / "train/sentstream_train/py.typed").exists()
 
@@ -296,21 +296,21 @@ class TestPackage:
             if requirement.name != "sentstream":
                 assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
 
-    def test_the_runtime_alone_needs_no_training_package(self, project: dict[str, Any]) -> None:
+    def test_runtime_needs_no_training_package(self, project: dict[str, Any]) -> None:
         needed = {Requirement(line).name.lower() for line in project["dependencies"]}
         kafka = {"kafka-python", "crc32c", "lz4", "python-snappy", "zstandard", "prometheus-client"}
         assert needed == {"numpy", "pyarrow", "rich", "sqlglot", "typer", *kafka}
 
-    def test_the_script_is_the_command_line(self, project: dict[str, Any]) -> None:
+    def test_script_entry_point(self, project: dict[str, Any]) -> None:
         assert project["scripts"] == {"sentstream": "sentstream.cli:main"}
 
-    def test_the_models_that_ship_are_small(self) -> None:
+    def test_shipped_models_are_small(self) -> None:
         for model in (ROOT / "sentstream/models").iterdir():
             assert sum(path.stat().st_size for path in model.rglob("*")) <= 30 * 1024**2, model
 
 
 class TestExampleFile:
-    def test_the_file_is_what_the_script_writes(self) -> None:
+    def test_file_matches_the_script(self) -> None:
         script = ROOT / "examples/make_tweets.py"
         spec = importlib.util.spec_from_file_location("make_tweets", script)
         assert spec is not None
@@ -324,7 +324,7 @@ class TestExampleFile:
             del sys.modules["make_tweets"]
         assert pq.read_table(ROOT / "examples/tweets.parquet").equals(written, check_metadata=True)
 
-    def test_it_holds_what_breaks_careless_code(self) -> None:
+    def test_example_covers_edge_cases(self) -> None:
         table = pq.read_table(ROOT / "examples/tweets.parquet")
         texts = table["text"].to_pylist()
         assert table.num_rows >= 300
@@ -339,11 +339,11 @@ class TestExampleFile:
         assert {None, "positive", "negative", "mixed", "neutral"} == set(table["expected"].to_pylist())
 
 
-class TestTests:
+class TestTestSuite:
     #: Helpers that start child processes and make sure that they end.
     STARTING = ("processes.py", "terminals.py", "kafka_faults.py")
 
-    def test_no_test_starts_a_child_that_nobody_kills(self) -> None:
+    def test_tests_kill_their_child_processes(self) -> None:
         for path in sorted((ROOT / "tests").rglob("*.py")):
             calls = [
                 node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
@@ -353,7 +353,7 @@ class TestTests:
             assert not names & {"process_time", "perf_counter", "thread_time"}, f"{path}: no test is a race"
 
 
-class TestWhatMayBeNamed:
+class TestForbiddenText:
     def test_no_registry_host(self) -> None:
         # Written so that it does not match itself.
         hosts = re.compile(
@@ -364,7 +364,7 @@ class TestWhatMayBeNamed:
             if path.name != "vocabulary.txt":  # its words come from tweets
                 assert not hosts.findall(text), path
 
-    def test_no_path_of_a_machine(self) -> None:
+    def test_no_machine_specific_paths(self) -> None:
         place = re.compile(r"(?<![\w.}*])/(?:work|root|home|Users|mnt)/\w+")
         for path, text in tracked_texts():
             assert not place.findall(text), path

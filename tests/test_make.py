@@ -21,9 +21,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="there is no ma
 
 
 def outside() -> dict[str, str]:
-    """The environment of somebody who has no sentstream on the path."""
+    """An environment without sentstream on the path."""
     own = str(Path(sys.executable).parent)
-    path = [place for place in os.environ["PATH"].split(os.pathsep) if place != own]
+    path = [index for index in os.environ["PATH"].split(os.pathsep) if index != own]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SENTSTREAM_", "MAKE"))}
     return {**kept, "PATH": os.pathsep.join(path)}
 
@@ -60,7 +60,7 @@ def shell(line: str, clone: Path) -> subprocess.CompletedProcess[str]:
 
 
 class TestDemo:
-    def test_it_ends_with_how_to_call_it_and_that_works(self, clone: Path) -> None:
+    def test_printed_command_works(self, clone: Path) -> None:
         made = shell("make demo", clone)
         assert made.returncode == 0, made.stderr
         direct, activated = (line.partition(": ")[2] for line in made.stdout.splitlines()[-2:])
@@ -71,16 +71,16 @@ class TestDemo:
         run = shell(f"{activated}; sentstream --version", clone)
         assert (run.returncode, run.stdout) == (0, f"sentstream {sentstream.__version__}\n"), run.stderr
 
-    def test_the_quickstart_makes_the_command_found_before_it_uses_it(self, clone: Path) -> None:
+    def test_quickstart_puts_the_command_on_the_path_first(self, clone: Path) -> None:
         text = (ROOT / "README.md").read_text("utf-8").partition("## Quickstart")[2]
         lines = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).splitlines()
-        before = lines[: next(place for place, line in enumerate(lines) if line.startswith("sentstream "))]
+        before = lines[: next(index for index, line in enumerate(lines) if line.startswith("sentstream "))]
         run = shell("\n".join([*before, "command -v sentstream"]), clone)
         assert run.returncode == 0, run.stderr
         assert run.stdout.splitlines()[-1] == str(clone / ".venv/bin/sentstream")
 
 
-def test_the_wheel_needs_nothing_but_pip() -> None:
+def test_wheel_needs_only_pip() -> None:
     run = subprocess.run(
         ["make", "--dry-run", "--always-make", "wheel"],
         cwd=ROOT,

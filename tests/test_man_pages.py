@@ -37,7 +37,7 @@ def test_each_command_has_a_page() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_a_page_is_whole(name: str) -> None:
+def test_page_is_complete(name: str) -> None:
     page = PAGES[name]
     assert page.isascii()
     assert page.startswith(".TH SENTSTREAM")
@@ -52,17 +52,17 @@ def test_a_page_is_whole(name: str) -> None:
                 assert option.replace("-", "\\-") in page, option
 
 
-def test_exit_codes_are_told() -> None:
+def test_exit_codes_are_listed() -> None:
     assert "\\fB11\\fR\nInputFormatError: " in PAGES["sentstream.1"]
 
 
-def test_the_same_sources_make_the_same_pages(tmp_path: Path) -> None:
+def test_pages_are_reproducible(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "tools" / "man_pages.py", tmp_path / "man1"], check=True)
     assert {path.name: path.read_text("ascii") for path in (tmp_path / "man1").iterdir()} == PAGES
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff that formats the pages")
-def test_a_formatter_has_nothing_to_complain_of(tmp_path: Path) -> None:
+def test_formatter_reports_no_warnings(tmp_path: Path) -> None:
     for name, page in PAGES.items():
         (tmp_path / name).write_text(page, "ascii")
     command = ["groff", "-man", "-ww", "-Tutf8", "-P-c", *sorted(PAGES)]

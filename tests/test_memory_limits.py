@@ -17,7 +17,7 @@ from bundles import make_bundle
 from sentstream import Model
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
-from sentstream.dataset.formats.parquet.opening import complaining
+from sentstream.dataset.formats.parquet.opening import translating_errors
 from sentstream.errors import BundleGraphError, OutOfMemoryError, SentstreamError, is_out_of_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +28,7 @@ def _bundle(tmp_path: Path) -> Path:
     return make_bundle(tmp_path / "tiny")
 
 
-def test_a_bundle_takes_memory_for_what_it_holds() -> None:
+def test_loading_a_bundle_takes_bounded_memory() -> None:
     load_bundle("tweets-small")  # imports take some, too
     tracemalloc.start()
     try:
@@ -41,7 +41,7 @@ def test_a_bundle_takes_memory_for_what_it_holds() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
 @pytest.mark.parametrize("limit", [2_000_000, 3_000_000, 4_000_000])  # KiB, as `ulimit -v` takes them
-def test_address_space_is_enough_or_is_told(tmp_path: Path, limit: int) -> None:
+def test_too_little_address_space_is_reported(tmp_path: Path, limit: int) -> None:
     """Whether it is enough depends on the machine: libraries reserve some for each of its CPUs."""
     pq.write_table(pa.table({"text": ["I love it", None]}), tmp_path / "in.parquet")
     words = [
@@ -79,23 +79,23 @@ def test_address_space_is_enough_or_is_told(tmp_path: Path, limit: int) -> None:
         (None, False),
     ],
 )
-def test_who_says_so(error: BaseException | None, lack: bool) -> None:
+def test_which_errors_mean_out_of_memory(error: BaseException | None, lack: bool) -> None:
     assert is_out_of_memory(error) is lack
 
 
-def test_it_is_a_memory_error_with_a_hint() -> None:
+def test_out_of_memory_has_a_hint() -> None:
     error = OutOfMemoryError("too little")
     assert isinstance(error, MemoryError)
     assert "--batch-rows" in str(error)
 
 
-def test_a_file_that_does_not_fit_is_not_called_corrupt() -> None:
+def test_file_too_large_for_memory_is_not_called_corrupt() -> None:
     with pytest.raises(OutOfMemoryError, match=r"in\.parquet cannot be read: not enough memory"):  # noqa: SIM117
-        with complaining("in.parquet"):
+        with translating_errors("in.parquet"):
             raise pa.ArrowMemoryError("malloc of size 42 failed")
 
 
-def test_a_run_of_the_graph(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_in_a_run(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model.load(bundle, threads=1)
 
     def lacks(feed: Any) -> Any:
@@ -106,7 +106,7 @@ def test_a_run_of_the_graph(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> No
         model.score(["I love it", "bad day"])
 
 
-def test_a_graph_that_is_broken_is_still_broken(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_graph_is_still_broken(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no such operator")
 
@@ -115,7 +115,7 @@ def test_a_graph_that_is_broken_is_still_broken(bundle: Path, monkeypatch: pytes
         Model.load(bundle, provider="cpu")
 
 
-def test_anywhere_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_of_memory_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def lacks(*_: object, **__: object) -> None:
         raise MemoryError
 

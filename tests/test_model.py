@@ -52,7 +52,7 @@ def _expected(model: sentstream.Model) -> list[dict[str, Any]]:
 
 
 class OneShot:
-    """Something that only speaks Arrow, as a library that nobody has heard of."""
+    """An object of an unknown library that only supports Arrow."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -88,7 +88,7 @@ class TestTexts:
             lambda texts: OneBatch(pa.array(texts)),
         ],
     )
-    def test_texts_of_any_kind(
+    def test_text_types(
         self, model: sentstream.Model, expected: list[dict[str, Any]], make: Callable[[list[str | None]], Any]
     ) -> None:
         scored = model.score(make(TEXTS))
@@ -97,21 +97,21 @@ class TestTexts:
         assert scored["text"].to_pylist() == TEXTS
 
     @pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view()], ids=str)
-    def test_a_column_keeps_its_type(self, model: sentstream.Model, kind: pa.DataType) -> None:
+    def test_column_type_is_kept(self, model: sentstream.Model, kind: pa.DataType) -> None:
         assert model.score(pa.array(TEXTS, kind)).schema.field("text").type == kind
 
     @pytest.mark.parametrize("empty", [[], (), pa.array([], pa.string()), pa.chunked_array([], pa.string())])
-    def test_nothing(self, model: sentstream.Model, empty: Any) -> None:
+    def test_no_texts(self, model: sentstream.Model, empty: Any) -> None:
         scored = model.score(empty)
         assert scored.num_rows == 0
         assert scored.column_names == ["text", *ADDED]
         assert scored.schema.metadata[b"sentstream.model"] == b"tiny"
 
-    def test_nothing_but_nulls(self, model: sentstream.Model) -> None:
+    def test_only_nulls(self, model: sentstream.Model) -> None:
         assert model.score([None, None])["sentiment"].to_pylist() == [None, None]
         assert model.score(pa.nulls(2))["sentiment"].null_count == 2
 
-    def test_the_column_gets_the_name_that_was_asked_for(self, model: sentstream.Model) -> None:
+    def test_column_has_the_requested_name(self, model: sentstream.Model) -> None:
         scored = model.score(["good"], text_column="tweet", prefix="mood")
         assert scored.column_names == ["tweet", *(name.replace("sentiment", "mood") for name in ADDED)]
 
@@ -119,9 +119,7 @@ class TestTexts:
         ("text", "read"),
         [("\ud800abc", "\ufffdabc"), ("good\udfff", "good\ufffd"), ("\udfff\ud800", "\ufffd\ufffd")],
     )
-    def test_halves_of_surrogates_stay_in_their_rows(
-        self, model: sentstream.Model, text: str, read: str
-    ) -> None:
+    def test_lone_surrogates_do_not_shift_rows(self, model: sentstream.Model, text: str, read: str) -> None:
         scored = model.score(["I love it", text, None, "bad", ""])
         plain = model.score(["I love it", read, None, "bad", ""])
         assert scored.equals(plain)
@@ -129,7 +127,7 @@ class TestTexts:
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(st.none() | st.text(st.characters(), max_size=20), max_size=8))
-    def test_any_list_of_any_text_is_scored_row_by_row(
+    def test_any_list_of_texts_is_scored_row_by_row(
         self, model: sentstream.Model, texts: list[str | None]
     ) -> None:
         scored = model.score(texts).select(ADDED).to_pylist()
@@ -146,7 +144,7 @@ class TestTexts:
             (range(3), "item 0 is of type int"),
         ],
     )
-    def test_an_item_that_is_not_text_is_named_by_its_place(
+    def test_non_text_item_is_named_by_its_index(
         self, model: sentstream.Model, texts: Any, message: str
     ) -> None:
         with pytest.raises(ColumnTypeError, match=message) as caught:
@@ -163,9 +161,7 @@ class TestTexts:
             (pl.LazyFrame({"text": ["good"]}), "a LazyFrame is neither"),
         ],
     )
-    def test_what_is_neither_texts_nor_a_table(
-        self, model: sentstream.Model, data: Any, message: str
-    ) -> None:
+    def test_invalid_input_types(self, model: sentstream.Model, data: Any, message: str) -> None:
         with pytest.raises(ColumnTypeError, match=message) as caught:
             model.score(data)
         assert caught.value.hint
@@ -173,11 +169,11 @@ class TestTexts:
     @pytest.mark.parametrize(
         "data", [pa.array([1]), pl.Series([1]), pd.Series([1.5]), OneBatch(pa.array([1]))]
     )
-    def test_arrays_of_something_else(self, model: sentstream.Model, data: Any) -> None:
+    def test_non_text_arrays(self, model: sentstream.Model, data: Any) -> None:
         with pytest.raises(ColumnTypeError, match="not text"):
             model.score(data)
 
-    def test_a_generator_that_fails_says_so_itself(self, model: sentstream.Model) -> None:
+    def test_generator_errors_pass_through(self, model: sentstream.Model) -> None:
         def texts() -> Iterator[str]:
             yield "good"
             raise ConnectionError("gone")
@@ -202,7 +198,7 @@ class TestTables:
             lambda table: pa.concat_tables([table.slice(0, 1), table.slice(1, 0), table.slice(1)]),
         ],
     )
-    def test_tables_of_any_library(
+    def test_tables_of_other_libraries(
         self, model: sentstream.Model, expected: list[dict[str, Any]], make: Callable[[pa.Table], Any]
     ) -> None:
         table = pa.table({"id": range(6), "text": pa.array(TEXTS, pa.string())})
@@ -212,13 +208,13 @@ class TestTables:
         assert scored["id"].to_pylist() == list(range(6))
         assert scored.select(ADDED).to_pylist() == expected
 
-    def test_what_comes_out_goes_into_other_libraries(self, model: sentstream.Model) -> None:
+    def test_result_converts_to_other_libraries(self, model: sentstream.Model) -> None:
         scored = model.score(pl.DataFrame({"text": ["good", ""]}))
         assert pl.DataFrame(scored)["sentiment"].null_count() == 1
         assert scored.to_pandas()["sentiment"].isna().tolist() == [False, True]
         assert duckdb.arrow(scored).filter("sentiment IS NULL").fetchall()[0][0] == ""
 
-    def test_an_empty_table(self, model: sentstream.Model) -> None:
+    def test_empty_table(self, model: sentstream.Model) -> None:
         for empty in (
             pa.table({"text": pa.array([], pa.string())}),
             pl.DataFrame({"text": []}, {"text": pl.String}),
@@ -226,13 +222,13 @@ class TestTables:
             scored = model.score(empty)
             assert (scored.num_rows, scored.column_names) == (0, ["text", *ADDED])
 
-    def test_metadata_stays_and_the_model_is_stamped(self, model: sentstream.Model) -> None:
+    def test_metadata_is_kept_and_the_model_recorded(self, model: sentstream.Model) -> None:
         table = pa.table({"text": ["good"]}).replace_schema_metadata({"made": "by hand"})
         metadata = model.score(table).schema.metadata
         assert metadata[b"made"] == b"by hand"
         assert metadata[b"sentstream.model_digest"] == model.digest.encode()
 
-    def test_a_stream_is_read_as_it_is_scored(self, model: sentstream.Model) -> None:
+    def test_stream_is_read_lazily(self, model: sentstream.Model) -> None:
         schema = pa.schema([("text", pa.string())])
         alive: list[int] = []
 
@@ -245,7 +241,7 @@ class TestTables:
         assert scored.num_rows == 60
         assert alive == list(range(20))
 
-    def test_large_batches_are_cut_and_nothing_shifts(
+    def test_large_batches_are_split_without_shifts(
         self, model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         texts = [f"good {'day ' * (number % 7)}" for number in range(1000)]
@@ -265,13 +261,11 @@ class TestTables:
             (pl.DataFrame({"text": [["good"]]}), ColumnTypeError),
         ],
     )
-    def test_tables_that_cannot_be_scored(
-        self, model: sentstream.Model, data: Any, error: type[Exception]
-    ) -> None:
+    def test_unscorable_tables(self, model: sentstream.Model, data: Any, error: type[Exception]) -> None:
         with pytest.raises(error):
             model.score(data)
 
-    def test_one_batch_in_the_calling_thread(self, model: sentstream.Model) -> None:
+    def test_single_batch_in_the_calling_thread(self, model: sentstream.Model) -> None:
         batch = pa.record_batch({"tweet": TEXTS})
         scored = model.score_batch(batch, text_column="tweet", prefix="mood")
         assert isinstance(scored, pa.RecordBatch)
@@ -280,14 +274,14 @@ class TestTables:
         with pytest.raises(ColumnNotFoundError):
             model.score_batch(batch)
 
-    def test_a_scorer_keeps_the_columns_it_is_told_to(self, model: sentstream.Model) -> None:
+    def test_scorer_keeps_the_requested_columns(self, model: sentstream.Model) -> None:
         scorer = model.scorer(columns=["id"])
         batch = pa.record_batch({"id": [1], "text": ["good"]})
         assert scorer.score(batch).batch.column_names == ["id", *ADDED]
 
 
 class TestAbstention:
-    def test_it_is_the_same_in_every_way_of_scoring(self, model: sentstream.Model) -> None:
+    def test_same_in_every_way_of_scoring(self, model: sentstream.Model) -> None:
         below = pc.max(model.score(TEXTS)["sentiment_score"]).as_py()
         scored = model.score(TEXTS, abstain=below)
         assert {"uncertain", None} < set(scored["sentiment"].to_pylist())
@@ -301,7 +295,7 @@ class TestAbstention:
         sure = model.score(TEXTS, abstain=1)["sentiment"].to_pylist()
         assert sure == [None if text is None or not text.strip() else "uncertain" for text in TEXTS]
 
-    def test_a_wrong_threshold_is_told_before_a_text_is_taken(self, model: sentstream.Model) -> None:
+    def test_invalid_threshold_is_reported_before_reading(self, model: sentstream.Model) -> None:
         texts = iter(["good"])
         with pytest.raises(UsageError, match="abstain must be above 0 and at most 1, not 60"):
             model.score(texts, abstain=60)
@@ -309,7 +303,7 @@ class TestAbstention:
 
 
 class TestLoading:
-    def test_a_model_says_what_it_is(self, model: sentstream.Model, path: Path) -> None:
+    def test_model_repr(self, model: sentstream.Model, path: Path) -> None:
         assert (model.name, model.version, model.labels) == ("tiny", "0.0.1", ("negative", "positive"))
         assert model.digest.startswith("sha256:")
         assert model.provider == "cpu"
@@ -317,11 +311,11 @@ class TestLoading:
         assert repr(model) == f"<sentstream.Model tiny 0.0.1 {model.digest[:19]} on cpu>"
         assert model.bundle.path == path
 
-    def test_bundles_do_not_print_themselves_whole(self, model: sentstream.Model) -> None:
+    def test_bundle_repr_is_short(self, model: sentstream.Model) -> None:
         assert len(repr(model.bundle)) < 500
 
     @pytest.mark.parametrize("threads", [1, 2, 5, None])
-    def test_threads_change_nothing(
+    def test_threads_do_not_change_results(
         self, path: Path, threads: int | None, expected: list[dict[str, Any]]
     ) -> None:
         model = sentstream.load(str(path), threads=threads)
@@ -329,11 +323,11 @@ class TestLoading:
         assert model.score(TEXTS).select(ADDED).to_pylist() == expected
 
     @pytest.mark.parametrize("threads", [0, -1])
-    def test_no_threads(self, path: Path, threads: int) -> None:
+    def test_invalid_threads(self, path: Path, threads: int) -> None:
         with pytest.raises(UsageError, match="threads must be a positive integer"):
             sentstream.load(path, threads=threads)
 
-    def test_a_shorter_cap(self, path: Path) -> None:
+    def test_smaller_max_chars(self, path: Path) -> None:
         model = sentstream.load(path, max_chars=4)
         assert (
             model.score(["good", "good day"]).select(ADDED).to_pylist()[1]
@@ -342,7 +336,7 @@ class TestLoading:
         with pytest.raises(UsageError):
             sentstream.load(path, max_chars=0)
 
-    def test_what_cannot_be_loaded(self, path: Path, tmp_path: Path) -> None:
+    def test_unloadable_models(self, path: Path, tmp_path: Path) -> None:
         with pytest.raises(BundleNotFoundError):
             sentstream.load("no such model")
         with pytest.raises(BundleDigestError):
@@ -350,19 +344,19 @@ class TestLoading:
         with pytest.raises(UsageError, match="provider"):
             sentstream.load(path, provider="tpu")  # type: ignore[arg-type]
 
-    def test_cuda_that_is_not_there(self, path: Path) -> None:
+    def test_missing_cuda(self, path: Path) -> None:
         onnxruntime = pytest.importorskip("onnxruntime")
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
         with pytest.raises(ProviderError):
             sentstream.load(path, provider="cuda")
 
-    def test_no_name_is_the_default_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_default_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "MODELS", tmp_path)
         make_bundle(tmp_path / store.DEFAULT_MODEL, name="other")
         assert sentstream.load().name == "other"
 
-    def test_the_package_has_its_names_and_no_others(self) -> None:
+    def test_public_names(self) -> None:
         assert sentstream.Model is module.Model
         for name in sentstream.__all__:
             assert getattr(sentstream, name) is not None

@@ -24,21 +24,21 @@ def tags(markup: str) -> set[str]:
 
 
 class TestObjects:
-    def test_a_model_says_what_it_is(self) -> None:
+    def test_model_html(self) -> None:
         shown = MODEL._repr_html_()
         assert MODEL.digest in shown
         assert "negative, positive" in shown
 
-    def test_nothing_of_a_text_is_markup(self) -> None:
+    def test_texts_are_escaped(self) -> None:
         batch = pa.record_batch({"text": [HOSTILE], HOSTILE: [HOSTILE]})
         scored = MODEL.scorer().score(batch)._repr_html_()
-        (told,) = sentstream.explain(MODEL, HOSTILE)
-        for shown in (scored, told._repr_html_()):
+        (explanation,) = sentstream.explain(MODEL, HOSTILE)
+        for shown in (scored, explanation._repr_html_()):
             assert "script" not in tags(shown)
             assert "\u202e" not in shown
         assert "&lt;script&gt;" in scored
 
-    def test_of_large_results_the_beginning_is_shown(self) -> None:
+    def test_large_results_are_truncated(self) -> None:
         table = pa.table(
             {"text": ["long " * 5000] * 1000, **{f"c{number}": [1] * 1000 for number in range(40)}}
         )
@@ -46,13 +46,13 @@ class TestObjects:
         assert "10 of 1,000 rows, without 29 of 41 columns" in shown
         assert len(shown) < 10_000
 
-    def test_what_python_has_no_value_for_is_shown_as_text(self) -> None:
+    def test_values_without_python_type_are_shown_as_text(self) -> None:
         shown = rows(pa.table({"at": pa.array([2**53], pa.timestamp("s")), "none": pa.nulls(1)}))
         assert "9007199254740992" in shown
 
-    def test_without_a_label_there_is_nothing_to_explain(self) -> None:
-        (told,) = sentstream.explain(MODEL, [" "])
-        assert "no label" in told._repr_html_()
+    def test_unlabeled_text_has_no_explanation(self) -> None:
+        (explanation,) = sentstream.explain(MODEL, [" "])
+        assert "no label" in explanation._repr_html_()
 
     def test_rows_without_a_label_are_counted(self) -> None:
         shown = MODEL.scorer().score(pa.record_batch({"text": ["good", None]}))._repr_html_()
@@ -60,7 +60,7 @@ class TestObjects:
 
 
 class TestProgress:
-    def test_it_is_drawn_now_and_then_and_at_the_end(self) -> None:
+    def test_bar_is_updated_regularly_and_at_the_end(self) -> None:
         drawn: list[str] = []
         now = 0.0
         bar = Bar("scoring", drawn.append, lambda: now)
@@ -72,20 +72,20 @@ class TestProgress:
         assert 'value="100" max="100"' in drawn[-1]
         assert "100 of 100 rows, 100 rows/s" in drawn[-1]
 
-    def test_where_nobody_knows_how_many_rows_there_are_it_has_no_end(self) -> None:
+    def test_indeterminate_bar_without_a_total(self) -> None:
         drawn: list[str] = []
         bar = Bar("reading", drawn.append)
         bar(7, None)
         assert "value=" not in drawn[0]
         assert "7 rows" in drawn[0]
 
-    def test_outside_of_a_notebook_nothing_is_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_nothing_is_shown_outside_a_notebook(self, capsys: pytest.CaptureFixture[str]) -> None:
         with progress() as bar:
             bar(1, 2)
         assert capsys.readouterr() == ("", "")
 
 
-def test_an_analysis_shows_its_groups(tmp_path: Path) -> None:
+def test_analysis_html_has_groups(tmp_path: Path) -> None:
     rows = scored_rows(60, group=pa.array([HOSTILE, None] * 30))
     pq.write_table(rows, tmp_path / "scored.parquet")
     shown = analyze(tmp_path / "scored.parquet", by=["group"])._repr_html_()
@@ -95,7 +95,7 @@ def test_an_analysis_shows_its_groups(tmp_path: Path) -> None:
     assert "\u202e" not in shown
 
 
-def test_a_run_shows_what_it_came_to(tmp_path: Path) -> None:
+def test_run_html_has_the_result(tmp_path: Path) -> None:
     examples = Path(__file__).resolve().parents[1] / "examples" / "tweets.parquet"
     shown = score_files(examples, tmp_path / "scored.parquet", provider="cpu")._repr_html_()
     assert "rows/s" in shown

@@ -27,31 +27,31 @@ def found(number: int) -> Found:
 
 class TestPacked:
     @given(st.integers(0, 1100), st.lists(st.integers(-1200, 1200), max_size=20), st.slices(1100))
-    def test_it_is_as_a_list(self, count: int, places: list[int], part: slice) -> None:
+    def test_behaves_like_a_list(self, count: int, places: list[int], part: slice) -> None:
         packed, plain = Packed(range(count)), list(range(count))
         assert len(packed) == count
         assert [*packed] == plain
         assert packed[part] == plain[part]
-        for place in places:
-            if -count <= place < count:
-                assert packed[place] == plain[place]
+        for index in places:
+            if -count <= index < count:
+                assert packed[index] == plain[index]
             else:
                 with pytest.raises(IndexError):
-                    packed[place]
+                    packed[index]
 
-    def test_two_go_through_it_at_once(self) -> None:
+    def test_concurrent_iteration(self) -> None:
         packed = Packed(map(found, range(1000)))
         assert all(
             one == other == packed[-1 - at]
             for at, (one, other) in enumerate(zip(reversed(packed), [*packed][::-1], strict=True))
         )
 
-    def test_what_is_not_many_is_kept_as_it_is(self) -> None:
+    def test_few_items_are_not_packed(self) -> None:
         """Standard input cannot be pickled."""
         only = lambda: None  # noqa: E731
         assert Packed([only])[0] is only
 
-    def test_items_of_a_block_share_what_they_shared(self) -> None:
+    def test_items_of_a_block_keep_shared_objects(self) -> None:
         items = [(one, one.file) for one in map(found, range(256))]
         assert all(one.file is file for one, file in Packed(items))
 
@@ -76,7 +76,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("item", KINDS, ids=lambda item: type(item).__name__)
-def test_what_is_pickled_by_its_fields(item: Any) -> None:
+def test_pickled_by_fields(item: Any) -> None:
     for again in (pickle.loads(pickle.dumps(item)), copy.copy(item), copy.deepcopy(item), replace(item)):
         assert again == item
         assert repr(again) == repr(item)

@@ -55,7 +55,7 @@ def test_stream_and_batch_have_the_same_bits(model: Model) -> None:
         assert batch.column(name).to_pylist() == [one.column(name)[0].as_py() for one in alone] * 200
 
 
-def test_it_is_explained_on_padded_rows(model: Model) -> None:
+def test_explanation_uses_padded_rows(model: Model) -> None:
     text = "zz not so good day"
     (one,) = explain(model, [text])
     assert [step.token for step in one.steps] == text.split()
@@ -64,7 +64,7 @@ def test_it_is_explained_on_padded_rows(model: Model) -> None:
         assert list(step.probabilities) == by_hand(model, " ".join(text.split()[:count]))
 
 
-def test_what_is_dropped_is_no_step(tmp_path: Path) -> None:
+def test_dropped_words_are_not_steps(tmp_path: Path) -> None:
     rules = replace(RULES, unknown="drop")
     model = Model.load(make_bundle(tmp_path / "b", pairs=False, rules=rules), provider="cpu", threads=1)
     first, second = explain(model, ["zz not yy", "zz"])
@@ -72,7 +72,7 @@ def test_what_is_dropped_is_no_step(tmp_path: Path) -> None:
     assert [(step.token, step.known) for step in second.steps] == [("(no word)", False)]
 
 
-def test_a_graph_that_knows_one_length_alone_is_opened_at_it(tmp_path: Path) -> None:
+def test_fixed_length_graph_is_opened_at_its_length(tmp_path: Path) -> None:
     """As one that flattens its steps: any other number of them would be an error."""
     path = make_bundle(tmp_path / "b", pairs=False, rules=replace(RULES, padding="post"))
     bundle = Model.load(path, provider="cpu").bundle

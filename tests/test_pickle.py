@@ -25,7 +25,7 @@ TEXTS = ["I love it", None, "bad day"]
 
 @pytest.fixture(autouse=True, name="nothing_loaded")
 def _nothing_loaded() -> None:
-    """What was unpickled before is no help."""
+    """Clears models that were unpickled before."""
     open_same.cache_clear()
 
 
@@ -45,7 +45,7 @@ def failing(_: int) -> None:
 
 class TestModels:
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-    def test_a_pickle_is_small_and_scores_the_same(self, bundle: Path, protocol: int) -> None:
+    def test_pickle_is_small_and_scores_the_same(self, bundle: Path, protocol: int) -> None:
         model = Model.load(bundle, threads=3, max_chars=7)
         data = pickle.dumps(model, protocol)
         assert len(data) < 1000
@@ -53,12 +53,12 @@ class TestModels:
         assert (again.digest, again.threads, again.bundle.text.max_chars) == (model.digest, model.threads, 7)
         assert scored(again).equals(scored(model), check_metadata=True)
 
-    def test_one_that_ships_goes_by_its_name(self) -> None:
+    def test_shipped_model_is_pickled_by_name(self) -> None:
         data = pickle.dumps(sentstream.load("tweets-small", provider="cpu", threads=1))
         assert os.fsencode(os.path.dirname(sentstream.__file__)) not in data
         assert pickle.loads(data).name == "tweets-small"
 
-    def test_a_relative_path_is_of_where_it_was_loaded(
+    def test_relative_path_is_resolved_when_loaded(
         self, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.chdir(bundle.parent)
@@ -66,7 +66,7 @@ class TestModels:
         monkeypatch.chdir("/")
         assert pickle.loads(data).bundle.path == bundle.resolve()
 
-    def test_what_arrives_must_be_the_same_model(self, bundle: Path) -> None:
+    def test_unpickled_model_must_be_the_same(self, bundle: Path) -> None:
         data = pickle.dumps(Model.load(bundle))
         shutil.rmtree(bundle)
         make_bundle(bundle, labels=("sad", "glad"))
@@ -76,16 +76,16 @@ class TestModels:
         with pytest.raises(BundleNotFoundError):
             pickle.loads(data)
 
-    def test_a_worker_loads_it_once(self, bundle: Path) -> None:
+    def test_worker_loads_the_model_once(self, bundle: Path) -> None:
         data = pickle.dumps(Model.load(bundle))
         assert pickle.loads(data) is pickle.loads(data)
 
-    def test_copies_share_it(self, bundle: Path) -> None:
+    def test_copies_share_the_model(self, bundle: Path) -> None:
         model = Model.load(bundle)
         assert copy.copy(model) is model
         assert copy.deepcopy({"model": model})["model"] is model
 
-    def test_a_scorer_goes_with_its_settings(self, bundle: Path) -> None:
+    def test_scorer_is_pickled_with_its_settings(self, bundle: Path) -> None:
         scorer = Model.load(bundle).scorer(prefix="mood", columns=["id"], abstain=0.9)
         batch = pa.record_batch({"text": TEXTS, "id": [1, 2, 3]})
         for again in (pickle.loads(pickle.dumps(scorer)), copy.copy(scorer), copy.deepcopy(scorer)):
@@ -112,18 +112,18 @@ class TestErrors:
         "kind",
         [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SentstreamError)],
     )
-    def test_every_error_arrives_whole(self, kind: type[SentstreamError]) -> None:
+    def test_errors_survive_pickling(self, kind: type[SentstreamError]) -> None:
         for error in (kind("what"), kind("what", hint="do this")):
             for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
                 assert type(again) is kind
                 assert (again.message, again.hint) == (error.message, error.hint)
                 assert (str(again), again.exit_code) == (str(error), error.exit_code)
 
-    def test_an_extra_that_is_missing_there(self) -> None:
+    def test_missing_extra_in_the_worker(self) -> None:
         error = errors.MissingExtraError("no scipy", extra="train")
         assert pickle.loads(pickle.dumps(error)).hint == error.hint
 
-    def test_a_pool_survives_them(self) -> None:
+    def test_pool_survives_errors(self) -> None:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             for _ in range(2):
                 with pytest.raises(BundleNotFoundError, match="no such model") as caught:

@@ -24,7 +24,7 @@ def tweets(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("threads", sorted({1, min(2, usable_cpus())}))
-def test_the_stages_of_a_thread_add_up_to_its_time(tweets: Path, threads: int) -> None:
+def test_stages_add_up_to_the_thread_time(tweets: Path, threads: int) -> None:
     with prepare([str(tweets)], threads=threads, batch_rows=1000) as plan:
         report = plan.score(profile=True)
     found = report.profile
@@ -45,7 +45,7 @@ def test_the_stages_of_a_thread_add_up_to_its_time(tweets: Path, threads: int) -
     assert 0 < found["batches"]["fill"] <= 1
 
 
-def test_unasked_there_is_none(tweets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_profile_by_default(tweets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentstream.dataset.run.Profile", None)
     with prepare([str(tweets)]) as plan:
         report = plan.score()
@@ -53,13 +53,13 @@ def test_unasked_there_is_none(tweets: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "profile" not in report.to_dict()
 
 
-def test_it_is_asked_for_when_the_run_is_over() -> None:
+def test_profile_during_a_run_is_an_error() -> None:
     with pytest.raises(ValueError, match="not over"):
         Profile().to_dict(1)
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_score_prints_it(tweets: Path, threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_prints_the_profile(tweets: Path, threads: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", str(tweets), "--profile", "--threads", threads]) == 0
     shown = capsys.readouterr()
     assert shown.out == ""

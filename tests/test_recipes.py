@@ -29,7 +29,7 @@ KEPT = [*MINILM, *sorted((ROOT / "recipes/mpnet/labels").glob("*.teacher.parquet
 
 
 def load(path: str) -> ModuleType:
-    """A module of the recipes, which find each other where they stand."""
+    """Import a module of the recipes, which import each other from their folder."""
     name = path.removesuffix(".py").replace("/", ".")
     spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / path)
     assert spec is not None
@@ -48,7 +48,7 @@ def joining() -> ModuleType:
 
 
 def write_shares(path: Path, rows: list[int], data_sha256: str) -> Path:
-    """What a teacher would write of these rows: the more positive the later."""
+    """What a teacher would write for these rows: later ones are more positive."""
     share = np.linspace(0, 1, len(rows), dtype=np.float16)
     columns = {"row": pa.array(rows, pa.int32())}
     parts = (1 - share, np.zeros_like(share), share)
@@ -79,7 +79,7 @@ def test_rows_get_their_texts_back(
     ]
 
 
-def test_another_file_is_refused(joining: ModuleType, tmp_path: Path) -> None:
+def test_another_file_is_rejected(joining: ModuleType, tmp_path: Path) -> None:
     data = tmp_path / "data.parquet"
     pq.write_table(pa.table({"text": ["a"]}), data)
     shares = write_shares(tmp_path / "shares.parquet", [0], "0" * 64)
@@ -89,7 +89,7 @@ def test_another_file_is_refused(joining: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-3:]))
-def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
+def test_stored_files_have_probabilities_but_no_texts(path: Path) -> None:
     schema = pq.read_schema(path)
     assert schema.names == ["row", *(f"teacher_{name}" for name in LABELS)]
     assert [str(one) for one in schema.types] == ["int32", *["halffloat"] * 3]
@@ -102,18 +102,18 @@ def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
     assert (shares >= 0).all()
 
 
-def test_there_is_something_kept() -> None:
+def test_stored_files_exist() -> None:
     assert [path.name.split(".")[0] for path in MINILM] == ["semeval", "sentiment140", "tweets"]
 
 
-def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
+def test_each_stored_file_belongs_to_a_data_set(joining: ModuleType) -> None:
     folder = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))
     if not folder.is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"{folder} does not exist")
         pytest.skip(f"{folder} does not exist")
     known = {joining.fingerprint(path) for path in folder.rglob("*.parquet")}
-    assert {joining.read_by(path) for path in KEPT} <= known
+    assert {joining.teacher_input(path) for path in KEPT} <= known
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def tweets() -> ModuleType:
         ("", ""),
     ],
 )
-def test_a_tweet_is_spelled_in_words_that_an_encoder_knows(tweets: ModuleType, text: str, words: str) -> None:
+def test_tweets_are_spelled_for_the_encoder(tweets: ModuleType, text: str, words: str) -> None:
     assert tweets.plain(text) == words
 
 
@@ -145,13 +145,13 @@ def test_batches_hold_each_row_once_and_one_length(tweets: ModuleType) -> None:
         assert lengths[rows].sum() <= 24
 
 
-def test_nothing_is_learned_from_what_repeats_a_withheld_tweet(tweets: ModuleType, tmp_path: Path) -> None:
+def test_repeats_of_withheld_tweets_are_not_used_for_training(tweets: ModuleType, tmp_path: Path) -> None:
     learned, withheld = tmp_path / "learned.parquet", tmp_path / "withheld.parquet"
     text = ["I can't wait", "good morning :)", "good morning :(", "@a good morning :)", "so it goes", None]
     label = ["positive", "positive", "negative", "positive", "neutral", "neutral"]
     pq.write_table(pa.table({"text": text, "label": label}), learned)
     pq.write_table(pa.table({"text": ["@you I CAN`T wait!! http://t.co/x"]}), withheld)
-    assert tweets.may_be_learned(learned, [withheld]).tolist() == [1, 2, 4]
+    assert tweets.trainable_rows(learned, [withheld]).tolist() == [1, 2, 4]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_chunks_become_one_file_of_their_source(
     assert whole.name == "some.teacher.parquet"
     found = pq.ParquetFile(whole).read()
     assert found["row"].to_pylist() == [1, 4, 5, 7, 9]
-    assert joining.read_by(whole) == "0" * 64
+    assert joining.teacher_input(whole) == "0" * 64
     assert list(chunks.missing(sources, tmp_path, 2)) == []
 
 
@@ -194,7 +194,7 @@ def test_chunks_of_two_adapters_are_not_mixed(transfer: ModuleType, tmp_path: Pa
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_transfer_set_repeats_nothing_that_models_are_judged_on(
+def test_transfer_set_excludes_evaluation_tweets(
     transfer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(name: str, **columns: list[str]) -> None:
@@ -228,7 +228,7 @@ def test_phrases_are_counted_within_tweets(tmp_path: Path) -> None:
         pa.array(["could be better", "could be better 👎", "it could be", None]),
         pa.array(["@ana could be", "so could be better", "👎", "better http://t.co/x could be"]),
     ]
-    found = phrases.phrases_of(columns, most=(10, 2, 1), fewest=2)
+    found = phrases.phrases_of(columns, limits=(10, 2, 1), fewest=2)
     # Not "better could", whose words stand in two tweets, nor "@ana could".
     assert found.to_pylist() == ["be", "could", "better", "👎", "could be", "be better", "could be better"]
     assert "👎" in phrases.emoji().to_pylist()
@@ -240,7 +240,7 @@ def making() -> ModuleType:
     return load("make_models.py")
 
 
-def test_what_stands_in_other_files_is_left_out_of_each(making: ModuleType, tmp_path: Path) -> None:
+def test_rows_of_other_files_are_left_out(making: ModuleType, tmp_path: Path) -> None:
     def write(name: str, texts: list[str], label: list[str]) -> Path:
         pq.write_table(pa.table({"id": range(len(texts)), "text": texts, "label": label}), tmp_path / name)
         return tmp_path / name
@@ -260,7 +260,7 @@ def test_what_stands_in_other_files_is_left_out_of_each(making: ModuleType, tmp_
     }
 
 
-def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
+def test_temperature_is_fitted_to_unseen_rows(
     making: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, taught = tmp_path / "data", tmp_path / "semeval.taught.parquet"
@@ -273,11 +273,11 @@ def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
         pa.table({"text": ["@all learned from emoticons"], "label": ["positive"]}),
         data / "sentiment140/train.parquet",
     )
-    kitchen = making.Kitchen(data, tmp_path / "build", ())
-    monkeypatch.setattr(kitchen, "taught", lambda: [taught])
+    builder = making.ModelBuilder(data, tmp_path / "build", ())
+    monkeypatch.setattr(builder, "taught", lambda: [taught])
     done: list[list[str]] = []
-    monkeypatch.setattr(kitchen, "run", lambda *words: done.append([str(word) for word in words]))
-    kitchen.recalibrate("tweets")
+    monkeypatch.setattr(builder, "run", lambda *words: done.append([str(word) for word in words]))
+    builder.recalibrate("tweets")
     calibrating, exporting = done
     assert calibrating[:2] == ["calibrate", "tweets"]
     *files, option, output = calibrating[2:]
@@ -290,7 +290,7 @@ def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
     assert exporting[exporting.index("--model-version") + 1] == making.VERSIONS["tweets"]
 
 
-def test_the_recipe_says_what_it_takes() -> None:
+def test_recipe_lists_its_inputs() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "recipes/make_models.py"), "--help"],
         capture_output=True,
@@ -311,8 +311,8 @@ def test_the_recipe_says_what_it_takes() -> None:
 
 
 @pytest.mark.slow
-class TestCompletingACard:
-    """A model that ships, and rows made of thin air."""
+class TestCompleteCard:
+    """A shipped model, and made-up rows."""
 
     @pytest.fixture(name="script")
     def _script(self) -> ModuleType:
@@ -347,7 +347,7 @@ class TestCompletingACard:
         assert script.complete(str(copy), notes, [f"Made of thin air={rows}"])[1].digest == after.digest
         assert (copy / "README.md").stat().st_ino == stamp
 
-    def test_the_same_rows_are_not_listed_under_two_names(
+    def test_same_rows_are_not_listed_under_two_names(
         self, script: ModuleType, copy: Path, rows: Path
     ) -> None:
         bundle = load_bundle(copy)
@@ -359,7 +359,7 @@ class TestCompletingACard:
             *("validation", "other.parquet", "Made of thin air"),
         ]
 
-    def test_the_card_is_that_of_an_export_with_the_same_options(
+    def test_card_matches_an_export_with_the_same_options(
         self, script: ModuleType, rows: Path, tmp_path: Path
     ) -> None:
         pytest.importorskip("tensorflow")
@@ -404,7 +404,7 @@ class TestCompletingACard:
         assert message in done.stderr
         assert load_bundle(copy).digest == digest
 
-    def test_it_prints_both_digests(self, copy: Path) -> None:
+    def test_both_digests_are_printed(self, copy: Path) -> None:
         before = load_bundle(copy).digest
         notes = ROOT / "recipes/cards/sentiment140.md"
         done = self.run(copy.parent, "copy", "--notes", str(notes))
@@ -421,7 +421,7 @@ class TestCompletingACard:
         )
 
 
-class TestCompletingAReference:
+class TestCompleteReference:
     """A bundle that was exported here, and the rows that it was trained on."""
 
     @pytest.fixture(name="script")
@@ -429,7 +429,7 @@ class TestCompletingAReference:
         pytest.importorskip("tensorflow")
         return load("complete_reference.py")
 
-    def test_it_is_that_of_the_export(self, script: ModuleType, tmp_path: Path) -> None:
+    def test_reference_matches_the_export(self, script: ModuleType, tmp_path: Path) -> None:
         from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
         from sentstream_train.export.run import export
         from sentstream_train.runs.train import train
@@ -462,7 +462,7 @@ class TestCompletingAReference:
             script.complete(str(whole.path), [rows], [tmp_path / "none.parquet"])
         assert load_bundle(whole.path).digest == whole.digest
 
-    def test_what_does_not_say_how_it_was_trained(self, script: ModuleType, tmp_path: Path) -> None:
+    def test_model_without_provenance(self, script: ModuleType, tmp_path: Path) -> None:
         with pytest.raises(ModelFormatError, match="does not record its data, preparation, rows, training"):
             script.complete(str(make_bundle(tmp_path / "tiny")), [tmp_path / "rows.parquet"])
 
@@ -474,7 +474,7 @@ class TestCompletingAReference:
             ("sentiment140", "31,191 validation rows of train.parquet"),
         ],
     )
-    def test_the_models_that_ship_have_one(self, name: str, of: str) -> None:
+    def test_shipped_models_have_a_reference(self, name: str, of: str) -> None:
         bundle = load_bundle(name)
         assert str(bundle.reference) == of
         assert bundle.config["provenance"]["rows"]["validation"] == int(

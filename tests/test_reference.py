@@ -46,7 +46,7 @@ def _files(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_it_counts_what_score_says(model: Model, files: Path) -> None:
+def test_counts_match_score(model: Model, files: Path) -> None:
     found = measure([str(files)], model)
     table = model.score(tweets(1_500))
     assert found.texts.texts == 1_500
@@ -58,7 +58,7 @@ def test_it_counts_what_score_says(model: Model, files: Path) -> None:
     assert 0 < found.texts.unknown < found.texts.words
 
 
-def test_it_is_the_same_after_a_file(model: Model, files: Path, tmp_path: Path) -> None:
+def test_file_round_trip(model: Model, files: Path, tmp_path: Path) -> None:
     found = measure([str(files)], model, abstain=0.6)
     found.save(tmp_path / "reference.json")
     assert Reference.load(tmp_path / "reference.json") == found
@@ -67,18 +67,22 @@ def test_it_is_the_same_after_a_file(model: Model, files: Path, tmp_path: Path) 
 
 
 def test_progress_ends_with_all_rows(model: Model, files: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    measure([str(files / "a.parquet"), str(files / "b.jsonl")], model, progress=lambda *at: told.append(at))
-    assert told[0][0] == 0
-    assert told[-1][0] == 1_502
+    progress_calls: list[tuple[int, int | None]] = []
+    measure(
+        [str(files / "a.parquet"), str(files / "b.jsonl")],
+        model,
+        progress=lambda *at: progress_calls.append(at),
+    )
+    assert progress_calls[0][0] == 0
+    assert progress_calls[-1][0] == 1_502
 
 
-class TestWhatDoesNotFit:
+class TestMismatches:
     @pytest.fixture(name="reference")
     def _reference(self, model: Model, files: Path) -> Reference:
         return measure([str(files)], model)
 
-    def test_its_own_model_does(self, reference: Reference, model: Model) -> None:
+    def test_same_model_fits(self, reference: Reference, model: Model) -> None:
         reference.check(model.name, model.digest, None)
 
     def test_another_model(self, reference: Reference, tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ class TestWhatDoesNotFit:
         with pytest.raises(DriftReferenceError, match="999 labeled texts are too few"):
             measure([str(tmp_path / "few.parquet")], model)
 
-    def test_no_such_file_or_column(self, model: Model, files: Path) -> None:
+    def test_missing_file_or_column(self, model: Model, files: Path) -> None:
         with pytest.raises(InputNotFoundError):
             measure([str(files / "nowhere.parquet")], model)
         with pytest.raises(ColumnNotFoundError):
@@ -117,7 +121,7 @@ class TestWhatDoesNotFit:
             lambda kept: kept.update(scores=[0] * 20),
         ],
     )
-    def test_a_file_that_was_changed(self, reference: Reference, change: Any, tmp_path: Path) -> None:
+    def test_changed_file(self, reference: Reference, change: Any, tmp_path: Path) -> None:
         kept = reference.to_dict()
         change(kept)
         (tmp_path / "changed.json").write_text(json.dumps(kept))
@@ -125,7 +129,7 @@ class TestWhatDoesNotFit:
             Reference.load(tmp_path / "changed.json")
 
     @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"null", None])
-    def test_a_file_that_is_none(self, content: bytes | None, tmp_path: Path) -> None:
+    def test_invalid_file(self, content: bytes | None, tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / "none.json").write_bytes(content)
         with pytest.raises(DriftReferenceError, match="sentstream reference INPUT"):
@@ -133,17 +137,17 @@ class TestWhatDoesNotFit:
 
 
 class TestCommand:
-    def test_it_writes_the_file_and_says_what_it_counted(
+    def test_command_writes_the_file_and_prints_counts(
         self, files: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         target = tmp_path / "reference.json"
         arguments = ["reference", str(files), "-o", str(target), "--model", str(bundle), "--provider", "cpu"]
         assert main(arguments) == 0
-        said = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert re.fullmatch(
             rf"{re.escape(str(target))}: 1,500 texts, negative [\d.]+%, positive [\d.]+%, "
             r"mean score 0\.\d+, unknown words [\d.]+%\n",
-            said,
+            output,
         )
         assert Reference.load(target).texts.texts == 1_500
         assert main(arguments) == 20

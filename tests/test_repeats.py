@@ -21,7 +21,7 @@ CLASSES = 3
 
 
 class Graph:
-    """Stands for a graph: probabilities that depend on a row's every id, and a count of what it ran."""
+    """A fake graph: probabilities depend on every id of a row, and the runs are counted."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -37,10 +37,10 @@ def places(inputs: Rows) -> range:
     return range(len(inputs["words"]))
 
 
-def drawn(rows: int, length: int, most: int, *, seed: int = 0, pairs: bool = True) -> dict[str, Ids]:
+def drawn(rows: int, length: int, limit: int, *, seed: int = 0, pairs: bool = True) -> dict[str, Ids]:
     random = np.random.default_rng(seed)
     names = ("words", "pairs") if pairs else ("words",)
-    return {name: random.integers(0, most, (rows, length)).astype(np.int32) for name in names}
+    return {name: random.integers(0, limit, (rows, length)).astype(np.int32) for name in names}
 
 
 def picked(inputs: Rows, at: npt.NDArray[np.intp]) -> dict[str, Ids]:
@@ -54,15 +54,15 @@ def picked(inputs: Rows, at: npt.NDArray[np.intp]) -> dict[str, Ids]:
     ),
     pairs=st.booleans(),
 )
-def test_the_results_are_those_of_the_graph(calls: list[tuple[int, int, int, int]], pairs: bool) -> None:
+def test_results_match_the_graph(calls: list[tuple[int, int, int, int]], pairs: bool) -> None:
     repeats, graph = Repeats(CLASSES), Graph()
-    for length, rows, most, seed in calls:
-        inputs = drawn(rows, length, most, seed=seed, pairs=pairs)
+    for length, rows, limit, seed in calls:
+        inputs = drawn(rows, length, limit, seed=seed, pairs=pairs)
         np.testing.assert_array_equal(repeats.once(inputs, graph), Graph()(inputs))
 
 
 @pytest.mark.parametrize("factors", ["zero", "one"])
-def test_texts_that_share_a_hash_are_told_apart(factors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_collisions_are_resolved(factors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_FACTORS", np.full(64, factors == "one", np.uint64))
     repeats, graph = Repeats(CLASSES), Graph()
     for seed in range(6):
@@ -70,7 +70,7 @@ def test_texts_that_share_a_hash_are_told_apart(factors: str, monkeypatch: pytes
         np.testing.assert_array_equal(repeats.once(inputs, graph), Graph()(inputs))
 
 
-def test_the_same_words_with_other_pairs_are_another_row() -> None:
+def test_same_words_with_different_pairs_differ() -> None:
     repeats, graph = Repeats(CLASSES), Graph()
     words = np.ones((2, 4), np.int32)
     inputs = {"words": words, "pairs": np.stack([words[0], words[0] + 1])}
@@ -80,7 +80,7 @@ def test_the_same_words_with_other_pairs_are_another_row() -> None:
     np.testing.assert_array_equal(repeats.once(other, graph), Graph()(other))
 
 
-def test_a_row_runs_once_in_a_batch_and_not_again_in_the_third() -> None:
+def test_repeated_rows_run_once() -> None:
     repeats, graph = Repeats(CLASSES), Graph()
     few = drawn(10, 7, 10_000)
     many = picked(few, np.random.default_rng(1).integers(0, 10, 500))
@@ -95,7 +95,7 @@ def test_a_row_runs_once_in_a_batch_and_not_again_in_the_third() -> None:
     assert graph.rows == 30
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_cache_is_bounded() -> None:
     repeats, graph = Repeats(CLASSES), Graph()
     for length in (1, 2, 50, 64, 65, 1000):
         repeats.once(drawn(3000, length, 30_000), graph)
@@ -111,12 +111,12 @@ def test_what_is_kept_is_bounded() -> None:
     assert sum(1024 * (length * 2 * 4 + 9 + CLASSES * 4) for length in range(1, 65)) < 18.5e6
 
 
-def test_where_nothing_repeats_few_rows_are_looked_at_until_something_does() -> None:
+def test_lookups_are_rare_without_repeats() -> None:
     repeats, graph = Repeats(CLASSES), Graph()
     looked = []
     for seed in range(40):
         inputs = drawn(2048, 6, 1_000_000, seed=seed)
-        looked.append(repeats.worth())
+        looked.append(repeats.is_useful())
         if looked[-1]:
             repeats.once(inputs, graph)
     assert all(looked[:8])
@@ -125,12 +125,12 @@ def test_where_nothing_repeats_few_rows_are_looked_at_until_something_does() -> 
 
     again = drawn(256, 6, 1_000_000, seed=99)
     for _ in range(8 * 16_384 // 256 * 2):
-        if repeats.worth():
+        if repeats.is_useful():
             repeats.once(again, graph)
-    assert all(repeats.worth() for _ in range(20))
+    assert all(repeats.is_useful() for _ in range(20))
 
 
-def test_several_threads_get_what_one_gets() -> None:
+def test_threads_agree_with_one_thread() -> None:
     repeats, graph = Repeats(CLASSES), Graph()
     pool = drawn(3000, 5, 50)
     wrong: list[int] = []

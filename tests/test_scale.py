@@ -45,28 +45,28 @@ ROUND = Inputs(
 
 
 class TestDriver:
-    def test_with_nothing_in_the_way_it_takes_what_the_work_takes(self) -> None:
+    def test_ideal_run_takes_the_work_time(self) -> None:
         job = Job(pieces=1_000, workers=10, piece=2.0, spread=0.0)
         found = simulate(job)
         assert found.seconds == pytest.approx(200.0)
         assert found.work == pytest.approx(2_000.0)
         assert (found.lost, found.twice, found.failures) == (0, 0, 0)
 
-    def test_times_of_pieces_have_the_mean_that_is_asked_for(self) -> None:
+    def test_piece_times_have_the_requested_mean(self) -> None:
         found = simulate(Job(pieces=20_000, workers=1, piece=2.0, spread=0.5, copies=False))
         assert found.work / 20_000 == pytest.approx(2.0, rel=0.02)
 
-    def test_the_same_seed_is_the_same_to_the_last_digit_and_another_is_not(self) -> None:
+    def test_seed_determines_the_result(self) -> None:
         job = Job(pieces=2_000, workers=20, failures=20.0, back=5.0, slow=0.1, slowness=3.0)
         assert simulate(job) == simulate(job)
         assert simulate(job) != simulate(replace(job, seed=1))
 
-    def test_a_driver_that_is_slow_is_the_bound(self) -> None:
+    def test_slow_driver_is_the_bottleneck(self) -> None:
         job = Job(pieces=1_000, workers=100, piece=1.0, spread=0.0, dispatch=0.1)
         assert simulate(job).seconds == pytest.approx(1_000 * 0.1 + 1.0)
         assert simulate(replace(job, per_task=10)).seconds < 30
 
-    def test_what_failed_is_done_again_and_all_is_done(self) -> None:
+    def test_failed_pieces_are_repeated(self) -> None:
         job = Job(pieces=3_000, workers=30, piece=1.0, spread=0.0, failures=60.0, back=10.0, copies=False)
         found = simulate(job)
         assert found.failures > 20
@@ -74,27 +74,27 @@ class TestDriver:
         assert found.work == pytest.approx(3_000.0)  # each piece counts once
         assert found.seconds > job.ideal
 
-    def test_more_failures_cost_more(self) -> None:
+    def test_more_failures_take_longer(self) -> None:
         job = Job(pieces=5_000, workers=50, piece=1.0, back=10.0)
         redone = [simulate(replace(job, failures=rate)).redone for rate in (0.0, 20.0, 100.0)]
         assert redone == sorted(redone)
         assert redone[-1] > redone[0]
 
-    def test_copies_shorten_the_tail_that_slow_workers_make(self) -> None:
+    def test_speculative_copies_shorten_the_tail(self) -> None:
         job = Job(pieces=1_000, workers=100, piece=1.0, spread=0.0, slow=0.05, slowness=20.0)
         with_copies, without = simulate(job), simulate(replace(job, copies=False))
         assert with_copies.tail < without.tail / 2
         assert with_copies.seconds < without.seconds
         assert with_copies.twice > 0 == without.twice
 
-    def test_a_driver_that_dies_costs_its_return_and_what_was_under_way(self) -> None:
+    def test_driver_failure_costs_its_restart_and_work_in_progress(self) -> None:
         job = Job(pieces=1_000, workers=10, piece=1.0, spread=0.0)
         found = simulate(replace(job, driver_fails=0.505, driver_back=30.0, rescan=0.01))
         assert found.seconds == pytest.approx(100 + 30 + 500 * 0.01 + 0.5, abs=1.0)
         assert found.lost == pytest.approx(10 * 0.5, abs=1.0)
         assert found.work == pytest.approx(1_000.0)
 
-    def test_what_is_simulated_is_the_archive_of_the_plan(self) -> None:
+    def test_simulated_job_matches_the_plan(self) -> None:
         batch = Batch(100e9, 1_000, ROUND)
         for job in scenarios(ROUND).values():
             assert (job.pieces, job.workers, job.piece) == (1_000_000, 1_000, batch.piece)
@@ -104,7 +104,7 @@ class TestDriver:
 class TestPlan:
     """By hand: 10 µs a row, 100,000 rows a file."""
 
-    def test_a_batch(self) -> None:
+    def test_batch(self) -> None:
         batch = Batch(1e9, 100, ROUND, Assumed(latency=0.02), Prices(core_hour=0.05, get=1e-6, put=1e-5))
         assert batch.pieces == 10_000
         assert batch.busy == pytest.approx(1.1)
@@ -116,7 +116,7 @@ class TestPlan:
         assert batch.request_price == pytest.approx(10_000 * (3e-6 + 2e-5))
         assert batch.month_price == pytest.approx(120 * 0.023)
 
-    def test_what_saturates_first(self) -> None:
+    def test_first_bottleneck(self) -> None:
         found = Batch(
             1e9, 100, ROUND, Assumed(latency=0.0, dispatch=0.01, get_rate=3_000, put_rate=1_000)
         ).bounds()
@@ -126,7 +126,7 @@ class TestPlan:
             pytest.approx(1.1 * 3_000 / 3),
         ]
 
-    def test_a_stream(self) -> None:
+    def test_stream(self) -> None:
         stream = Stream(60_000, ROUND, Assumed(headroom=0.5, replicas=3, retention=DAY))
         assert stream.per_partition == pytest.approx(25_000)
         assert stream.partitions == 3
@@ -136,16 +136,16 @@ class TestPlan:
 
 
 class TestPage:
-    def test_its_tables_are_what_the_command_makes_of_what_was_measured(self) -> None:
+    def test_page_tables_match_the_measurements(self) -> None:
         assert filled(PAGE, Inputs(**FIGURES["inputs"]), FIGURES["simulated"]) == PAGE
 
-    def test_what_was_simulated_is_what_is_simulated_now(self) -> None:
+    def test_stored_simulation_is_current(self) -> None:
         jobs = scenarios(Inputs(**FIGURES["inputs"]))
         assert list(jobs) == list(FIGURES["simulated"])
         for name, job in jobs.items():
             assert FIGURES["simulated"][name]["ideal"] == pytest.approx(job.ideal)
 
-    def test_what_its_sentences_say_is_what_its_figures_say(self) -> None:
+    def test_page_prose_matches_the_figures(self) -> None:
         inputs, found = Inputs(**FIGURES["inputs"]), FIGURES["simulated"]
         for rows, cores in (500e6, 16), (100e9, 1_000):
             batch = Batch(rows, cores, inputs)
@@ -162,17 +162,17 @@ class TestPage:
         assert found["1 file per task, 5 ms of driver time each"]["longer"] > 0.5
         assert found["100 files per task"]["tail"] > 2 * found["no failures"]["tail"]
 
-    def test_the_command_prints_the_tables_of_the_page(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_command_prints_the_page_tables(self, capsys: pytest.CaptureFixture[str]) -> None:
         main([])
         printed = capsys.readouterr().out
         for table in re.findall(r"<!-- scale: \w+ -->\n(.+?)\n<!-- end -->", PAGE, re.DOTALL):
             assert table in printed
 
-    def test_a_table_without_a_place_is_an_error(self) -> None:
+    def test_table_without_placeholder_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="places"):
             filled(PAGE.replace("<!-- scale: stream -->", ""), ROUND, FIGURES["simulated"])
 
-    def test_every_table_is_filled_with_figures(self) -> None:
+    def test_every_table_is_filled(self) -> None:
         for make in TABLES.values():
             text = make(ROUND, FIGURES["simulated"])
             assert text.count("\n") > 3

@@ -64,7 +64,7 @@ TEXTS = st.one_of(
 class TestRows:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(TEXTS, max_size=24))
-    def test_each_row_is_scored_as_if_it_were_alone(self, scorer: Scorer, texts: list[str | None]) -> None:
+    def test_rows_are_scored_independently(self, scorer: Scorer, texts: list[str | None]) -> None:
         together = scorer.score(batch_of(texts))
         alone = [scorer.score(batch_of([text])) for text in texts]
         assert bits(together.batch) == [row for one in alone for row in bits(one.batch)]
@@ -78,7 +78,7 @@ class TestRows:
         rows=st.integers(1, 9),
         threads=st.integers(1, 4),
     )
-    def test_whatever_the_batches_and_the_threads(
+    def test_any_batches_and_threads(
         self, scorer: Scorer, texts: list[str | None], rows: int, threads: int
     ) -> None:
         whole = batch_of(texts)
@@ -88,15 +88,15 @@ class TestRows:
         assert [text for one in scored for text in one.batch.column(0).to_pylist()] == texts
 
     @pytest.mark.parametrize("odd", [None, "", "  ", GIANT, "x" * 10**6, "\U0001f602" * 500, "@" * 5000])
-    def test_an_odd_row_in_any_place_changes_no_other(self, scorer: Scorer, odd: str | None) -> None:
+    def test_unusual_row_does_not_change_others(self, scorer: Scorer, odd: str | None) -> None:
         plain: list[str | None] = ["I love it", "bad day", "so good :)", "hate this"]
         expected = bits(scorer.score(batch_of(plain)).batch)
         lonely = bits(scorer.score(batch_of([odd])).batch)
-        for place in range(len(plain) + 1):
-            texts = [*plain[:place], odd, *plain[place:]]
+        for index in range(len(plain) + 1):
+            texts = [*plain[:index], odd, *plain[index:]]
             got = bits(scorer.score(batch_of(texts)).batch)
-            assert got[:place] + got[place + 1 :] == expected
-            assert got[place : place + 1] == lonely
+            assert got[:index] + got[index + 1 :] == expected
+            assert got[index : index + 1] == lonely
 
     def test_only_blank_rows_are_null_and_their_scores_too(self, scorer: Scorer) -> None:
         texts = ["good", None, "", " \n", "\u2028", "\u200d", "zzz", "\x00"]
@@ -107,7 +107,7 @@ class TestRows:
         assert scored.tally.unlabeled == sum(blank)
         assert sum(scored.tally.labels.values()) == len(texts) - sum(blank)
 
-    def test_the_label_is_the_most_probable_one_and_its_score_that_probability(self, scorer: Scorer) -> None:
+    def test_label_is_most_probable_and_score_its_probability(self, scorer: Scorer) -> None:
         scored = scorer.score(batch_of(["i love it", "awful", "good :)", "not so good", "the day"])).batch
         for row in scored.to_pylist():
             shares = {name: row[f"sentiment_prob_{name}"] for name in ("negative", "positive")}
@@ -115,7 +115,7 @@ class TestRows:
             assert row["sentiment_score"] == max(shares.values())
             assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
 
-    def test_a_cut_text_is_scored_as_its_beginning_and_counted(self, scorer: Scorer) -> None:
+    def test_truncated_text_is_scored_as_its_beginning_and_counted(self, scorer: Scorer) -> None:
         long, short = "love " * 100, ("love " * 100)[:200]
         scored = scorer.score(batch_of([long, short, None]))
         first, second, _ = bits(scored.batch)
@@ -123,7 +123,7 @@ class TestRows:
         assert scored.tally.truncated == 1
         assert scored.batch.column(0).to_pylist()[0] == long
 
-    def test_broken_utf8_stays_in_its_row(self, scorer: Scorer) -> None:
+    def test_invalid_utf8_does_not_affect_other_rows(self, scorer: Scorer) -> None:
         offsets = pa.py_buffer(np.array([0, 4, 7, 11], np.int32))
         column = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"good\xff\xfe!love"))
         scored = scorer.score(pa.record_batch({"text": column})).batch
@@ -132,14 +132,14 @@ class TestRows:
         assert bits(scored)[1] == bits(scorer.score(batch_of(["\ufffd\ufffd!"])).batch)[0]
 
     @pytest.mark.parametrize("few", [True, False])
-    def test_broken_utf8_in_bytes_is_that_in_text(self, scorer: Scorer, few: bool) -> None:
+    def test_invalid_utf8_in_bytes_matches_text(self, scorer: Scorer, few: bool) -> None:
         raw = pa.array([b"good", b"caf\xe9 \xff!", None, b"love"] * (1 if few else 10))
         stored = scorer.score(pa.record_batch({"text": raw})).batch
         assert bits(stored) == bits(scorer.score(pa.record_batch({"text": raw.view(pa.string())})).batch)
         assert stored.column(0).equals(raw)
 
     @pytest.mark.parametrize("kind", [pa.string(), pa.binary()], ids=str)
-    def test_a_field_of_a_struct_is_read_where_it_stands(self, scorer: Scorer, kind: pa.DataType) -> None:
+    def test_struct_field_is_read_in_place(self, scorer: Scorer, kind: pa.DataType) -> None:
         inner = pa.StructArray.from_arrays(
             [pa.array(["good", "bad", None, "love"]).cast(kind), pa.array([1, 2, 3, 4])],
             names=["text", "n"],
@@ -166,7 +166,7 @@ class TestRows:
         assert scored.batch.schema.equals(scorer.output_schema(batch_of([]).schema), check_metadata=True)
         assert scored.tally.rows == rows
 
-    def test_a_column_without_a_type_has_no_labels(self, scorer: Scorer) -> None:
+    def test_null_column_has_no_labels(self, scorer: Scorer) -> None:
         scored = scorer.score(pa.record_batch({"text": pa.nulls(3)}))
         assert scored.batch.schema.field("text").type == pa.null()
         assert scored.batch["sentiment"].null_count == 3
@@ -185,7 +185,7 @@ class TestRows:
         ],
         ids=str,
     )
-    def test_every_text_type_scores_alike_and_stays(self, scorer: Scorer, kind: pa.DataType) -> None:
+    def test_text_types_score_alike_and_are_kept(self, scorer: Scorer, kind: pa.DataType) -> None:
         plain = batch_of(["good", None, "bad day", "", "good"])
         column = (
             plain.column(0).dictionary_encode().cast(kind)
@@ -215,7 +215,7 @@ class TestAbstention:
         rows=st.integers(1, 9),
         threads=st.integers(1, 3),
     )
-    def test_what_scores_below_is_uncertain_and_nothing_else_changes(
+    def test_scores_below_threshold_are_uncertain(
         self, scorer: Scorer, texts: list[str | None], below: float, rows: int, threads: int
     ) -> None:
         plain, careful = scorer.score(batch_of(texts)), other(scorer, abstain=below)
@@ -234,7 +234,7 @@ class TestAbstention:
         assert (tally.rows, tally.unlabeled) == (len(texts), plain.tally.unlabeled)
 
     @pytest.mark.parametrize("text", ["i love it", "awful day", "not so good", "the day"])
-    def test_a_score_as_it_is_written_is_not_below_itself(self, scorer: Scorer, text: str) -> None:
+    def test_rounded_score_is_not_below_itself(self, scorer: Scorer, text: str) -> None:
         (score,) = scores_of(scorer.score(batch_of([text])).batch)
         assert score is not None
         for below, uncertain in (
@@ -246,7 +246,7 @@ class TestAbstention:
             scored = other(scorer, abstain=below).score(batch_of([text])).batch
             assert (scored["sentiment"][0].as_py() == "uncertain") is uncertain, below
 
-    def test_the_threshold_is_stamped_and_an_earlier_one_is_not_kept(self, scorer: Scorer) -> None:
+    def test_threshold_is_recorded_and_replaces_an_earlier_one(self, scorer: Scorer) -> None:
         once = other(scorer, abstain=1, prefix="first").score(batch_of(["good", None])).batch
         assert once.schema.metadata[b"sentstream.abstain"] == b"1.0"
         assert once["first"].to_pylist() == ["uncertain", None]
@@ -256,11 +256,11 @@ class TestAbstention:
         assert again.schema.names == scorer.output_schema(once.schema).names
 
     @pytest.mark.parametrize("below", [0, -0.5, 1.001, float("nan"), float("inf"), float("-inf")])
-    def test_what_is_no_threshold(self, scorer: Scorer, below: float) -> None:
+    def test_invalid_thresholds(self, scorer: Scorer, below: float) -> None:
         with pytest.raises(UsageError, match=rf"abstain must be above 0 and at most 1, not {below}"):
             other(scorer, abstain=below)
 
-    def test_a_model_with_a_label_of_that_name_cannot_abstain(self, tmp_path: Path) -> None:
+    def test_model_with_an_uncertain_label_cannot_abstain(self, tmp_path: Path) -> None:
         bundle = load_bundle(make_bundle(tmp_path / "tiny", labels=("certain", "uncertain")))
         session = Session(bundle, "cpu")
         assert "uncertain" in Scorer(bundle, session).score(batch_of(["good"])).tally.labels
@@ -269,7 +269,7 @@ class TestAbstention:
 
 
 class TestSchema:
-    def test_what_was_there_stays_and_the_labels_come_last(self, scorer: Scorer) -> None:
+    def test_existing_columns_stay_and_labels_come_last(self, scorer: Scorer) -> None:
         nested = pa.array([[{"a": 1, "b": ["x"]}], None])
         batch = pa.record_batch(
             [
@@ -300,9 +300,9 @@ class TestSchema:
         )
         scored = scorer.score(batch).batch
         assert scored.schema.names == [*batch.schema.names, *ADDED]
-        for place, field in enumerate(batch.schema):
-            assert scored.schema.field(place).equals(field, check_metadata=True)
-            assert scored.column(place).equals(batch.column(place))
+        for index, field in enumerate(batch.schema):
+            assert scored.schema.field(index).equals(field, check_metadata=True)
+            assert scored.column(index).equals(batch.column(index))
         scored.validate(full=True)
         bundle = scorer.bundle
         assert scored.schema.metadata == {
@@ -314,7 +314,7 @@ class TestSchema:
         }
         assert [scored.schema.field(name).type for name in ADDED] == [pa.string(), *[pa.float32()] * 3]
 
-    def test_the_stamp_of_an_earlier_model_is_replaced(self, scorer: Scorer) -> None:
+    def test_earlier_model_metadata_is_replaced(self, scorer: Scorer) -> None:
         schema = pa.schema([("text", pa.string())], metadata={"sentstream.model": "old"})
         assert scorer.output_schema(schema).metadata[b"sentstream.model"] == b"tiny"
 
@@ -328,14 +328,14 @@ class TestSchema:
         assert twice["mood"].equals(once["sentiment"])
 
     @pytest.mark.parametrize("name", ADDED)
-    def test_any_added_column_that_is_there_is_a_clash(self, scorer: Scorer, name: str) -> None:
+    def test_existing_output_column_is_a_clash(self, scorer: Scorer, name: str) -> None:
         batch = batch_of(["good"], **{name: pa.array([1])})
         with pytest.raises(ColumnClashError, match=f"already has a column '{name}'"):
             scorer.output_schema(batch.schema)
         kept = other(scorer, columns=["text"]).score(batch).batch
         assert kept.column_names == ["text", *ADDED]
 
-    def test_columns_are_kept_in_the_order_that_was_asked_for(self, scorer: Scorer) -> None:
+    def test_columns_are_kept_in_requested_order(self, scorer: Scorer) -> None:
         batch = batch_of(["good"], a=pa.array([1]), b=pa.array([2]))
         assert other(scorer, columns=["b", "a"]).score(batch).batch.column_names == ["b", "a", *ADDED]
         assert other(scorer, columns=[]).score(batch).batch.column_names == ADDED
@@ -354,7 +354,7 @@ class TestSchema:
         [pa.int32(), pa.binary(3), pa.list_(pa.string()), pa.dictionary(pa.int8(), pa.int64())],
         ids=str,
     )
-    def test_what_is_not_text(self, scorer: Scorer, kind: pa.DataType) -> None:
+    def test_non_text_column(self, scorer: Scorer, kind: pa.DataType) -> None:
         with pytest.raises(ColumnTypeError):
             scorer.output_schema(pa.schema([("text", kind)]))
 
@@ -369,20 +369,20 @@ class TestSchema:
             (["text", "text"], "text", "2 columns are named 'text'"),
         ],
     )
-    def test_a_missing_column_names_the_nearest(self, names: list[str], asked: str, message: str) -> None:
+    def test_missing_column_suggests_the_nearest(self, names: list[str], asked: str, message: str) -> None:
         with pytest.raises(ColumnNotFoundError, match=message) as caught:
             find_column(pa.schema([(name, pa.string()) for name in names]), asked)
         assert caught.value.exit_code == 12
         assert caught.value.hint
 
-    def test_the_text_columns_are_named_where_the_text_is_missing(self, scorer: Scorer) -> None:
+    def test_missing_text_column_lists_candidates(self, scorer: Scorer) -> None:
         schema = pa.schema([("id", pa.int64()), ("body", pa.string()), ("title", pa.large_string())])
         with pytest.raises(ColumnNotFoundError, match="text columns: body, title"):
             scorer.output_schema(schema)
         with pytest.raises(ColumnNotFoundError, match="it has no text column"):
             scorer.output_schema(schema.remove(1).remove(1))
 
-    def test_columns_of_one_name_are_kept_if_they_are_not_the_text(self, scorer: Scorer) -> None:
+    def test_duplicate_columns_are_kept_if_not_the_text(self, scorer: Scorer) -> None:
         batch = pa.RecordBatch.from_arrays(
             [pa.array(["good"]), pa.array([1]), pa.array(["x"])], names=["text", "id", "id"]
         )
@@ -390,7 +390,7 @@ class TestSchema:
         assert scored.column_names == ["text", "id", "id", *ADDED]
         assert [scored.column(place).to_pylist() for place in (1, 2)] == [[1], ["x"]]
 
-    def test_a_prefix_must_be_something(self, scorer: Scorer) -> None:
+    def test_empty_prefix_is_rejected(self, scorer: Scorer) -> None:
         with pytest.raises(UsageError, match="prefix is empty"):
             other(scorer, prefix="")
 
@@ -417,18 +417,18 @@ def numbers(scored: list[Scored]) -> list[int]:
 
 
 def drain(stream: Iterator[Scored], taken: list[Scored]) -> None:
-    """Take all there is, and keep it also where the stream ends with an error."""
+    """Collect all items, and keep them even if the stream ends with an error."""
     for one in stream:
         taken.append(one)
 
 
 def our_threads() -> list[threading.Thread]:
-    """Those of scorers; an earlier test may have left one that waits for a broker."""
+    """The threads of scorers; an earlier test may have left one that waits for a broker."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("sentstream_")]
 
 
 class TestSeveralTextColumns:
-    def test_each_as_if_it_were_alone(self, scorer: Scorer) -> None:
+    def test_text_columns_are_scored_independently(self, scorer: Scorer) -> None:
         bundle, session = scorer.bundle, scorer.session
         batch = pa.record_batch(
             {
@@ -459,7 +459,7 @@ class TestSeveralTextColumns:
             (["a", "b"], ["x", "x_score"]),
         ],
     )
-    def test_what_is_refused(
+    def test_invalid_columns(
         self, scorer: Scorer, columns: list[str], prefix: str | list[str] | None
     ) -> None:
         with pytest.raises(UsageError):
@@ -473,7 +473,7 @@ class TestStream:
         assert not our_threads()
 
     @pytest.mark.parametrize("threads", [1, 2, 4])
-    def test_no_more_is_read_than_is_under_way(self, scorer: Scorer, threads: int) -> None:
+    def test_reading_is_bounded_by_work_in_progress(self, scorer: Scorer, threads: int) -> None:
         source = Source(100)
         stream = scorer.score_stream(source, threads)
         assert source.taken == 0
@@ -484,7 +484,7 @@ class TestStream:
         stream.close()  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("threads", [1, 2, 4])
-    def test_the_sources_error_is_the_streams_and_no_thread_stays(self, scorer: Scorer, threads: int) -> None:
+    def test_source_errors_pass_through_and_threads_end(self, scorer: Scorer, threads: int) -> None:
         source = Source(20, fail_at=7)
         taken: list[Scored] = []
         with pytest.raises(OSError, match="the disk is gone"):
@@ -495,7 +495,7 @@ class TestStream:
         assert not our_threads()
 
     @pytest.mark.parametrize("threads", [1, 2, 4])
-    def test_a_batch_that_cannot_be_scored_ends_it_in_its_place(self, scorer: Scorer, threads: int) -> None:
+    def test_failed_batch_ends_the_stream_in_order(self, scorer: Scorer, threads: int) -> None:
         good = list(Source(6))
         wrong = pa.record_batch({"body": pa.array(["x"])})
         taken: list[Scored] = []
@@ -505,7 +505,7 @@ class TestStream:
         assert not our_threads()
 
     @pytest.mark.parametrize("threads", [1, 2, 4])
-    def test_who_stops_early_leaves_nothing_behind(self, scorer: Scorer, threads: int) -> None:
+    def test_stopping_early_leaves_no_threads(self, scorer: Scorer, threads: int) -> None:
         source = Source(1000)
         stream = scorer.score_stream(source, threads)
         next(stream)
@@ -514,7 +514,7 @@ class TestStream:
         assert not our_threads()
 
     @pytest.mark.parametrize("threads", [1, 3])
-    def test_nothing_in_nothing_out(self, scorer: Scorer, threads: int) -> None:
+    def test_empty_stream(self, scorer: Scorer, threads: int) -> None:
         assert list(scorer.score_stream([], threads)) == []
 
     def test_two_streams_of_one_scorer_do_not_mix(self, scorer: Scorer) -> None:
@@ -530,7 +530,7 @@ def test_tallies_add_up() -> None:
 
 
 @pytest.mark.parametrize("labels", [("no", "yes"), ("a b", "ü", "😂"), tuple(f"l{n}" for n in range(12))])
-def test_labels_of_any_kind_name_their_columns(tmp_path: Path, labels: tuple[str, ...]) -> None:
+def test_any_labels_name_their_columns(tmp_path: Path, labels: tuple[str, ...]) -> None:
     bundle = load_bundle(make_bundle(tmp_path / "tiny", labels=labels, pairs=False))
     scored = Scorer(bundle, Session(bundle, "cpu")).score(batch_of(["good", "bad", None])).batch
     assert scored.column_names[3:] == [f"sentiment_prob_{label}" for label in labels]

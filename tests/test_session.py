@@ -147,9 +147,7 @@ def bits(table: npt.NDArray[np.float32]) -> list[bytes]:
 class TestBits:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("length", [1, 2, 7, 19, 33])
-    def test_a_row_alone_and_among_any_number_of_its_length(
-        self, bundles: dict[str, Bundle], kind: str, length: int
-    ) -> None:
+    def test_row_alone_and_among_others(self, bundles: dict[str, Bundle], kind: str, length: int) -> None:
         bundle = bundles[kind]
         session = Session(bundle, "cpu", max_batch=1000, remember=False)
         rows = draw(bundle, [length] * 1000)
@@ -170,7 +168,7 @@ class TestBits:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("max_batch", [1, 2, 3, 16, 100, 10_000])
-    def test_whatever_the_batch(self, bundles: dict[str, Bundle], kind: str, max_batch: int) -> None:
+    def test_any_batch_size(self, bundles: dict[str, Bundle], kind: str, max_batch: int) -> None:
         bundle = bundles[kind]
         lengths = np.random.default_rng(5).integers(0, 40, 300)
         encoded = encode(bundle, draw(bundle, lengths))
@@ -183,7 +181,7 @@ class TestBits:
         lengths=st.lists(st.integers(0, 30), max_size=40),
         seed=st.integers(0, 99),
     )
-    def test_whatever_stands_beside(
+    def test_any_neighbors(
         self, bundles: dict[str, Bundle], kind: str, lengths: list[int], seed: int
     ) -> None:
         bundle = bundles[kind]
@@ -194,8 +192,8 @@ class TestBits:
         for row, result in zip(rows, bits(together), strict=True):
             assert bits(session.probabilities(encode(bundle, [row])))[0] == result
         order = np.random.default_rng(seed).permutation(len(rows))
-        turned = session.probabilities(encode(bundle, [rows[place] for place in order]))
-        assert bits(turned) == [bits(together)[place] for place in order]
+        turned = session.probabilities(encode(bundle, [rows[index] for index in order]))
+        assert bits(turned) == [bits(together)[index] for index in order]
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_from_several_threads_at_once(self, bundles: dict[str, Bundle], kind: str) -> None:
@@ -212,17 +210,15 @@ class TestBits:
     @given(
         kind=st.sampled_from(KINDS), picks=st.lists(st.integers(0, 11), max_size=60), seed=st.integers(0, 9)
     )
-    def test_of_rows_that_repeat(
-        self, bundles: dict[str, Bundle], kind: str, picks: list[int], seed: int
-    ) -> None:
+    def test_repeated_rows(self, bundles: dict[str, Bundle], kind: str, picks: list[int], seed: int) -> None:
         bundle = bundles[kind]
         rows = draw(bundle, [1, 2, 2, 3, 3, 3, 7, 7, 30, 30, 0, 90], seed)
         session, plain = Session(bundle, "cpu"), Session(bundle, "cpu", remember=False)
         for chosen in (picks, picks[::-1]):
-            encoded = encode(bundle, [rows[place] for place in chosen])
+            encoded = encode(bundle, [rows[index] for index in chosen])
             assert bits(session.probabilities(encoded)) == bits(plain.probabilities(encoded))
 
-    def test_what_repeats_runs_once(self, bundles: dict[str, Bundle]) -> None:
+    def test_repeated_rows_run_once(self, bundles: dict[str, Bundle]) -> None:
         bundle = bundles["realistic"]
         session, ran = Session(bundle, "cpu"), list[int]()
         run = session._run
@@ -243,7 +239,7 @@ class TestBits:
         assert bits(first) == bits(second)
 
     def test_long_rows(self, bundles: dict[str, Bundle]) -> None:
-        """More tokens than a run may hold: rows run one by one, and give what they give together."""
+        """More tokens than a run may have: rows run one by one, with the same results as together."""
         bundle = bundles["realistic"]
         session = Session(bundle, "cpu", remember=False)
         rows = draw(bundle, [700, 700, 20_000, 1, 700])
@@ -253,7 +249,7 @@ class TestBits:
 
 class TestResults:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_they_are_probabilities(self, bundles: dict[str, Bundle], kind: str) -> None:
+    def test_results_are_probabilities(self, bundles: dict[str, Bundle], kind: str) -> None:
         bundle = bundles[kind]
         table = Session(bundle, "cpu").probabilities(encode(bundle, draw(bundle, [1, 5, 9, 30])))
         assert table.dtype == np.float32
@@ -275,14 +271,14 @@ class TestResults:
         bundle = bundles["tiny"]
         assert Session(bundle, "cpu").probabilities(encode(bundle, [])).shape == (0, 2)
 
-    def test_offsets_that_begin_later_leave_tokens_out(self, bundles: dict[str, Bundle]) -> None:
+    def test_later_offsets_skip_tokens(self, bundles: dict[str, Bundle]) -> None:
         bundle = bundles["tiny"]
         session = Session(bundle, "cpu")
         encoded = encode(bundle, draw(bundle, [3, 4, 5]))
         part = Encoded(encoded.offsets[1:], encoded.words, encoded.pairs)
         assert bits(session.probabilities(part)) == bits(session.probabilities(encoded))[1:]
 
-    def test_each_table_and_each_direction_counts(self, bundles: dict[str, Bundle]) -> None:
+    def test_each_table_and_direction_matters(self, bundles: dict[str, Bundle]) -> None:
         bundle = bundles["realistic"]
         session = Session(bundle, "cpu")
         encoded = encode(bundle, draw(bundle, [6]))
@@ -296,7 +292,7 @@ def changed(encoded: Encoded, **parts: Any) -> Encoded:
     return replace(encoded, **parts)
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -317,7 +313,7 @@ class TestRefused:
             (lambda e: changed(e, offsets=np.array([0] * 99 + [2, 1, 2])), "row offsets"),
         ],
     )
-    def test_ids_that_are_not_the_models(
+    def test_ids_out_of_range(
         self, bundles: dict[str, Bundle], change: Callable[[Encoded], Encoded], message: str
     ) -> None:
         encoded = Encoded(np.array([0, 2]), np.array([1, 2], np.int32), np.array([0, 3], np.int32))
@@ -326,7 +322,7 @@ class TestRefused:
         with pytest.raises(UsageError, match=message):
             session.probabilities(change(encoded))
 
-    def test_pairs_that_the_model_does_not_know(self, bundles: dict[str, Bundle]) -> None:
+    def test_pairs_out_of_range(self, bundles: dict[str, Bundle]) -> None:
         encoded = Encoded(np.array([0, 1]), np.array([1], np.int32), np.array([0], np.int32))
         with pytest.raises(UsageError, match="token ids of words and pairs; this model takes words"):
             Session(bundles["gated"], "cpu").probabilities(encoded)
@@ -343,7 +339,7 @@ class TestRefused:
         with pytest.raises(UsageError, match=message):
             Session(bundles["tiny"], *arguments)
 
-    def test_cuda_where_there_is_none(self, bundles: dict[str, Bundle]) -> None:
+    def test_missing_cuda(self, bundles: dict[str, Bundle]) -> None:
         onnxruntime = pytest.importorskip("onnxruntime")
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
@@ -369,7 +365,7 @@ class TestRefused:
             Session(bundles["tiny"], "cpu")
         assert caught.value.exit_code == 50
 
-    def test_an_onnx_runtime_of_which_only_a_folder_is_left(
+    def test_leftover_onnx_runtime_folder(
         self, bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "onnxruntime").mkdir()
@@ -403,8 +399,8 @@ def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, npt.NDArray[Any]]
 FLOATS = np.array([[0.25, 0.75]], np.float32)
 
 
-class TestGraphsThatDoNotWork:
-    """Each passes the checks on the file, and is found out when it is opened or run."""
+class TestBrokenGraphs:
+    """Each passes the file checks and is detected when it is opened or run."""
 
     @pytest.mark.parametrize(
         ("nodes", "constants", "message"),
@@ -438,7 +434,7 @@ class TestGraphsThatDoNotWork:
             ),
         ],
     )
-    def test_they_are_found_out(
+    def test_broken_graphs_are_detected(
         self,
         bundles: dict[str, Bundle],
         nodes: list[onnx.NodeProto],
@@ -450,26 +446,22 @@ class TestGraphsThatDoNotWork:
             Session(bundle, "cpu")
         assert "\n" not in str(caught.value)
 
-    def test_one_that_answers_always_alike_is_found_out_when_it_scores(
-        self, bundles: dict[str, Bundle]
-    ) -> None:
-        """It gives two rows however many there are: what it gives must not be spread over all of them."""
+    def test_constant_graph_is_detected_while_scoring(self, bundles: dict[str, Bundle]) -> None:
+        """It always returns two rows, which must not be broadcast over all of them."""
         nodes = [helper.make_node("Identity", ["p"], ["probabilities"])]
         bundle = replace(bundles["tiny"], model=graph_of(nodes, {"p": np.repeat(FLOATS, 2, 0)}))
         session = Session(bundle, "cpu")
         with pytest.raises(SentstreamError, match="does not return probabilities for each row of 4 tokens"):
             session.probabilities(encode(bundle, draw(bundle, [4] * 5)))
 
-    def test_names_of_the_graph_do_not_reach_the_terminal_as_they_are(
-        self, bundles: dict[str, Bundle]
-    ) -> None:
+    def test_graph_names_are_escaped(self, bundles: dict[str, Bundle]) -> None:
         nodes = [helper.make_node("Identity", ["\x1b]0;owned\x07" * 200], ["probabilities"])]
         with pytest.raises(BundleGraphError) as caught:
             Session(replace(bundles["tiny"], model=graph_of(nodes, {})), "cpu")
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 400
 
-    def test_onnx_runtimes_own_format_is_not_read(self, bundles: dict[str, Bundle]) -> None:
+    def test_ort_format_is_rejected(self, bundles: dict[str, Bundle]) -> None:
         bundle = replace(bundles["tiny"], model=b"\x14\0\0\0ORTM" + b"\0" * 64)
         with pytest.raises(BundleGraphError, match=r"(?i)protobuf"):
             Session(bundle, "cpu")
@@ -486,14 +478,14 @@ class TestGraphsThatDoNotWork:
 
 
 class TestCpus:
-    def test_there_is_at_least_one_and_no_more_than_the_machine_has(self) -> None:
+    def test_usable_cpus_are_within_the_machine(self) -> None:
         assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
 
     @pytest.mark.parametrize(
         ("quota", "expected"),
         [("max 100000", 8), ("150000 100000", 2), ("100000 100000", 1), ("1000 100000", 1), ("nonsense", 8)],
     )
-    def test_a_containers_quota_counts(
+    def test_container_quota_is_respected(
         self, quota: str, expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "cpu.max").write_text(quota)
@@ -506,7 +498,7 @@ class TestCpus:
 
 class TestTelemetry:
     @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
-    def test_it_is_off_unless_the_user_says_otherwise(
+    def test_telemetry_is_off_by_default(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
     ) -> None:
         if given is None:

@@ -59,7 +59,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 
 def one_by_one(bundle: Bundle, column: pa.Array) -> list[npt.NDArray[np.float32]]:
-    """The slow path: each text alone in a batch of its own."""
+    """The slow path: each text in its own batch."""
     session = Session(bundle, "cpu", max_batch=1)
     return [session.probabilities(bundle.text.encode(column.slice(row, 1)))[0] for row in range(len(column))]
 
@@ -71,7 +71,7 @@ def one_by_one(bundle: Bundle, column: pa.Array) -> list[npt.NDArray[np.float32]
     window=st.integers(1, 50),
     threads=st.integers(1, 4),
 )
-def test_bits_are_those_of_the_slow_path(
+def test_bits_match_the_slow_path(
     bundle: Bundle, texts: list[str | None], max_batch: int, window: int, threads: int
 ) -> None:
     column = pa.array(texts, pa.string())
@@ -115,7 +115,7 @@ def windows(encoded: Encoded, rows: int) -> Iterator[Encoded]:
 
 
 @pytest.mark.slow
-def test_on_real_tweets_int8_stays_within_its_bound(bundle: Bundle) -> None:
+def test_int8_stays_within_its_bound_on_real_tweets(bundle: Bundle) -> None:
     network = network_of(bundle)
     assert network.precision == "int8"
     plain = without_rounding(network)
@@ -136,6 +136,6 @@ def test_on_real_tweets_int8_stays_within_its_bound(bundle: Bundle) -> None:
     assert 1e-5 < moved.mean() < 0.01
     # The same bits from run to run.
     again = Model(bundle, Session(bundle, "cpu", max_batch=100), 2).score(column)
-    for place, label in enumerate(bundle.labels):
+    for index, label in enumerate(bundle.labels):
         column = again[f"sentiment_prob_{label}"].to_numpy()[known]
-        np.testing.assert_array_equal(column.view(np.uint32), first[:, place].view(np.uint32))
+        np.testing.assert_array_equal(column.view(np.uint32), first[:, index].view(np.uint32))

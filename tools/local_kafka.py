@@ -39,7 +39,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from tools.fetched import BUILD, Unavailable, once, tried  # noqa: E402
+from tools.fetched import BUILD, Unavailable, locked_once, tried  # noqa: E402
 
 POM = HERE / "kafka.pom.xml"
 JAVA_LIBS = Path(os.environ.get("SENTSTREAM_BROKER_LIBS") or BUILD / "kafka-4.3.1-jars")
@@ -134,8 +134,8 @@ def java() -> str:
     command = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if command is None:
         raise Unavailable("no Java found: install Java 17 or newer (a JRE will do)")
-    said = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    output = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(?:1\.)?(\d+)', output)
     if version is None or int(version[1]) < 17:
         found = version[1] if version else "one that does not tell its version"
         raise Unavailable(f"Java is too old ({found}): install Java 17 or newer")
@@ -147,14 +147,14 @@ def libraries() -> Path:
     return fetch(POM, JAVA_LIBS, BROKER_JAR, "the Kafka broker")
 
 
-def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
+def fetch(pom: Path, folder: Path, jar: str, description: str) -> Path:
     """Return a folder with jars, fetched with Maven the first time by one process for all.
 
     Args:
         pom: Lists the jars.
         folder: Where the jars are, or will be.
         jar: The name of one of them, which proves that they are there.
-        what: What they are, for errors.
+        description: What they are, for errors.
 
     Raises:
         Unavailable: There is no Maven, or it could not fetch them.
@@ -165,8 +165,8 @@ def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
         raise Unavailable(f"{folder} has no {jar}: remove it, or set SENTSTREAM_BROKER_LIBS elsewhere")
     maven = shutil.which("mvn")
     if maven is None:
-        raise Unavailable(f"no Maven found to fetch {what} with: install Maven")
-    with once(folder):
+        raise Unavailable(f"no Maven found to fetch {description} with: install Maven")
+    with locked_once(folder):
         if (folder / jar).is_file():
             return folder
         fetched = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
@@ -175,7 +175,7 @@ def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
             done = tried([*command, f"-DoutputDirectory={fetched}"])
             if done.returncode != 0 or not (fetched / jar).is_file():
                 errors = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no error shown"]
-                raise Unavailable(f"Maven could not fetch {what}: {errors[0]}")
+                raise Unavailable(f"Maven could not fetch {description}: {errors[0]}")
             fetched.chmod(0o755)
             fetched.rename(folder)
         finally:
@@ -593,12 +593,12 @@ class LocalKafka:
             running = self.alive
             with open(self.log, "rb") as written:
                 written.seek(start)
-                said = written.read()
-            if STARTED in said:
+                output = written.read()
+            if STARTED in output:
                 return True
             if not running:
                 self._reap()
-                if b"Address already in use" in said:
+                if b"Address already in use" in output:
                     return False
                 self._fail("the broker ended while starting")
             time.sleep(0.05)

@@ -94,8 +94,8 @@ class LocalS3(_Store):
     def __init__(
         self, folder: Path | None = None, bucket: str = "bucket", *, log: Path | None = None
     ) -> None:
-        made = Path(tempfile.mkdtemp(prefix="sentstream-s3-")) if folder is None else folder
-        super().__init__(made, temporary=folder is None)
+        directory = Path(tempfile.mkdtemp(prefix="sentstream-s3-")) if folder is None else folder
+        super().__init__(directory, temporary=folder is None)
         self.bucket, self._log = bucket, log
 
     @property
@@ -162,11 +162,11 @@ class LocalAzure(_Store):
         try:
             connection.request("PUT", f"/{AZURE_ACCOUNT}/{name}?restype=container", headers=headers)
             answer = connection.getresponse()
-            said = answer.read()
+            body = answer.read()
         finally:
             connection.close()
         if answer.status not in (201, 409):
-            raise Unavailable(f"Azurite made no container {name}: {answer.status} {said.decode()}")
+            raise Unavailable(f"Azurite made no container {name}: {answer.status} {body.decode()}")
 
     def __enter__(self) -> Self:
         command = [str(azurite()), "--blobHost", "127.0.0.1", "--blobPort", "{port}", "--silent"]
@@ -201,21 +201,21 @@ class _Server:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         for _ in range(5):
             self.port = _free_port()
-            with tempfile.TemporaryFile() as said:
+            with tempfile.TemporaryFile() as log:
                 self._process = subprocess.Popen(
                     [word.replace("{port}", str(self.port)) for word in command],
                     env={**os.environ, **environment},
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
+                    stdout=log,
+                    stderr=log,
                     cwd=folder,
                     process_group=0,
                 )
                 if self._serves():
                     return
                 self.close()
-                said.seek(0)
-                last = said.read().decode("utf-8", "replace").strip()[-500:]
+                log.seek(0)
+                last = log.read().decode("utf-8", "replace").strip()[-500:]
         raise Unavailable(f"{command[0]} did not start: {last}")
 
     def _serves(self) -> bool:

@@ -91,9 +91,9 @@ def _exit_codes() -> list[str]:
     """Return the meaning of each exit code, from the tree in the docstring of ``sentstream.errors``."""
     drawn = re.findall(r"(\w+) +(\d+) *(.*)$", inspect.getdoc(errors) or "", re.MULTILINE)
     lines = _item("0", "All was done.")
-    for name, code, what in drawn:
+    for name, code, description in drawn:
         if hasattr(errors, name):
-            lines += _item(code, f"{name}{': ' if what else ''}{what.replace('``', '')}")
+            lines += _item(code, f"{name}{': ' if description else ''}{description.replace('``', '')}")
     return lines
 
 
@@ -106,8 +106,8 @@ def _examples(epilog: str | None) -> list[str]:
     return [*lines, *(_escaped(line) for line in commands), ".fi"]
 
 
-def _item(name: str, what: str) -> list[str]:
-    return [".TP", f"\\fB{_escaped(name)}\\fR", _escaped(_plain(what)) or "\\&"]
+def _item(name: str, description: str) -> list[str]:
+    return [".TP", f"\\fB{_escaped(name)}\\fR", _escaped(_plain(description)) or "\\&"]
 
 
 def _plain(text: str) -> str:
@@ -123,9 +123,9 @@ def _escaped(text: str) -> str:
     >>> _escaped(".profile")
     '\\&.profile'
     """
-    made = text.replace("\\", "\\e").replace("-", "\\-")
-    made = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in made)
-    return f"\\&{made}" if made.startswith((".", "'")) else made
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    escaped = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in escaped)
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 def main() -> None:

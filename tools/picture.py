@@ -21,8 +21,8 @@ TWEET = "the service was not good, but I love the food"
 def picture() -> str:
     """Return a self-contained SVG image, with the style sheet of the report pages."""
     model = sentstream.load(provider="cpu")
-    (told,) = sentstream.explain(model, TWEET)
-    chart = str(prefix_curve(model.labels, told.to_dict()["steps"]))
+    (explanation,) = sentstream.explain(model, TWEET)
+    chart = str(prefix_curve(model.labels, explanation.to_dict()["steps"]))
     style = (ROOT / "sentstream" / "report" / "page.css").read_text("utf-8")
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}"'
     return chart.replace("<svg", head, 1).replace("<title>", f"<style>{style}</style><title>", 1) + "\n"

@@ -24,8 +24,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         scored, page = Path(folder, "scored.parquet"), Path(folder, "report.html")
         score_files(ROOT / "examples" / "tweets.parquet", scored)
-        found = analyze(scored, time_column="created_at", by=["lang"])
-        page.write_text(sentiment_page(found.to_dict()), "utf-8")
+        analysis = analyze(scored, time_column="created_at", by=["lang"])
+        page.write_text(sentiment_page(analysis.to_dict()), "utf-8")
         with browser.page(page, "desktop", "light") as opened:
             opened.screenshot(path=str(target / "report-desktop.png"))
         with browser.page(page, "phone", "dark") as opened:

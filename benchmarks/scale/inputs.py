@@ -107,9 +107,9 @@ def measure(parts: Collection[str] = (), before: Mapping[str, Any] | None = None
         )
     load = round(os.getloadavg()[0], 1)
     (ROOT / "build").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sentstream-scale-", dir=ROOT / "build") as place:
+    with tempfile.TemporaryDirectory(prefix="sentstream-scale-", dir=ROOT / "build") as folder:
         for name in parts or PARTS:
-            kept |= PARTS[name](Path(place))
+            kept |= PARTS[name](Path(folder))
     kept |= {"date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": commit(), "machine": machine_line()}
     return Inputs(**{**kept, "load": max(load, kept.get("load", 0.0) if parts else 0.0)})
 
@@ -212,9 +212,9 @@ def _stream(folder: Path) -> dict[str, float]:
         for number, text in enumerate(tweets(_MESSAGES).to_pylist())
     ]
     with LocalKafka(folder / "kafka", memory="1g", lasting=True) as kafka:
-        client = open_client("confluent", Settings.load(given={"bootstrap.servers": kafka.bootstrap}))
+        client = open_client("confluent", Settings.load(overrides={"bootstrap.servers": kafka.bootstrap}))
         admin = client.admin()
-        place = Partition("tweets", 0)
+        partition = Partition("tweets", 0)
         for topic in ("tweets", "tweets.scored"):
             admin.create(topic, 1)
         started = _processor(kafka.pid)
@@ -226,10 +226,12 @@ def _stream(folder: Path) -> dict[str, float]:
         with _consuming(kafka.bootstrap, "tweets") as process:
             spent = {}
             for part in (0.2, 1.0):
-                while (at := admin.committed("tweets", [place]).get(place, 0)) < part * len(values):
+                while (offset := admin.committed("tweets", [partition]).get(partition, 0)) < part * len(
+                    values
+                ):
                     time.sleep(0.1)
                 (child,) = _scorers(process.pid)
-                spent[at] = (_processor(process.pid), _processor(child), _processor(kafka.pid))
+                spent[offset] = (_processor(process.pid), _processor(child), _processor(kafka.pid))
         (first, before), (last, after) = spent.items()
         messages = last - first
         results = admin.read(Partition("tweets.scored", 0), 0, 10_000)

@@ -136,12 +136,12 @@ class Batch:
     def bounds(self) -> dict[str, float]:
         """Return the number of cores at which each shared resource is used up; the scarcest first."""
         assumed, inputs = self.assumed, self.inputs
-        found = {
+        limits = {
             "one driver with one file per task": self.piece / assumed.dispatch,
             "reads from one prefix of the object store": self.piece * assumed.get_rate / inputs.gets,
             "writes to one prefix of the object store": self.piece * assumed.put_rate / inputs.puts,
         }
-        return dict(sorted(found.items(), key=lambda each: each[1]))
+        return dict(sorted(limits.items(), key=lambda each: each[1]))
 
 
 @dataclass(frozen=True)

@@ -39,28 +39,33 @@ def _money(value: float) -> str:
     return f"${value:,.2f}" if value < 100 else f"${_short(value)}"
 
 
-def inputs(found: Inputs, _: Mapping[str, Any]) -> str:
+def inputs(measured: Inputs, _: Mapping[str, Any]) -> str:
     """The table of measurements."""
     micro, milli = 1e6, 1e3
     rows = [
-        ("CPU time per row, Parquet to Parquet", f"{_short(found.row_seconds * micro)} µs"),
-        ("rows per second and core", _short(1 / found.row_seconds)),
-        ("bytes per row: in, out (Parquet, zstd)", f"{_bytes(found.row_in)}, {_bytes(found.row_out)}"),
-        ("fixed CPU time per file (open, commit, record)", f"{_short(found.piece_seconds * milli)} ms"),
-        ("requests per file: reads, writes", f"{_short(found.gets)}, {_short(found.puts)}"),
-        ("other requests per run: reads, writes", f"{_short(found.run_gets)}, {_short(found.run_puts)}"),
-        ("CPU time per finished file, on resume", f"{_short(found.done_seconds * milli)} ms"),
-        ("memory per finished file, on resume", _bytes(found.done_bytes)),
-        ("CPU time per message, client (confluent)", f"{_short(found.client_seconds * micro)} µs"),
-        ("CPU time per message, scoring process", f"{_short(found.scorer_seconds * micro)} µs"),
-        ("CPU time per message, broker", f"{_short(found.broker_seconds * micro)} µs"),
-        ("bytes per message, per result", f"{_bytes(found.message_in)}, {_bytes(found.message_out)}"),
+        ("CPU time per row, Parquet to Parquet", f"{_short(measured.row_seconds * micro)} µs"),
+        ("rows per second and core", _short(1 / measured.row_seconds)),
+        ("bytes per row: in, out (Parquet, zstd)", f"{_bytes(measured.row_in)}, {_bytes(measured.row_out)}"),
+        ("fixed CPU time per file (open, commit, record)", f"{_short(measured.piece_seconds * milli)} ms"),
+        ("requests per file: reads, writes", f"{_short(measured.gets)}, {_short(measured.puts)}"),
+        (
+            "other requests per run: reads, writes",
+            f"{_short(measured.run_gets)}, {_short(measured.run_puts)}",
+        ),
+        ("CPU time per finished file, on resume", f"{_short(measured.done_seconds * milli)} ms"),
+        ("memory per finished file, on resume", _bytes(measured.done_bytes)),
+        ("CPU time per message, client (confluent)", f"{_short(measured.client_seconds * micro)} µs"),
+        ("CPU time per message, scoring process", f"{_short(measured.scorer_seconds * micro)} µs"),
+        ("CPU time per message, broker", f"{_short(measured.broker_seconds * micro)} µs"),
+        ("bytes per message, per result", f"{_bytes(measured.message_in)}, {_bytes(measured.message_out)}"),
     ]
-    busy = found.load > int(found.machine.split()[0])
-    beside = (
-        f", with other work on the machine (load {found.load:g}); an idle machine is faster" if busy else ""
+    busy = measured.load > int(measured.machine.split()[0])
+    note = (
+        f", with other work on the machine (load {measured.load:g}); an idle machine is faster"
+        if busy
+        else ""
     )
-    where = f"Measured on {found.machine}, {found.date}, commit `{found.commit}`{beside}"
+    where = f"Measured on {measured.machine}, {measured.date}, commit `{measured.commit}`{note}"
     return f"{where}.\n\n{_table(['', 'measured'], rows)}"
 
 
@@ -88,9 +93,9 @@ def assumed(_: Inputs, __: Mapping[str, Any]) -> str:
     return _table(["", "assumed"], rows)
 
 
-def batch(found: Inputs, _: Mapping[str, Any]) -> str:
+def batch(measured: Inputs, _: Mapping[str, Any]) -> str:
     """The table of data sets in an object store."""
-    jobs = [Batch(DAY_ROWS, DAY_CORES, found), Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)]
+    jobs = [Batch(DAY_ROWS, DAY_CORES, measured), Batch(ARCHIVE_ROWS, ARCHIVE_CORES, measured)]
     shown: list[tuple[str, Callable[[Batch], str]]] = [
         ("files", lambda job: f"{job.pieces:,}"),
         (
@@ -109,16 +114,16 @@ def batch(found: Inputs, _: Mapping[str, Any]) -> str:
     return _table(["", "a day: 500 M tweets", "an archive: 100 G tweets"], rows)
 
 
-def bounds(found: Inputs, _: Mapping[str, Any]) -> str:
+def bounds(measured: Inputs, _: Mapping[str, Any]) -> str:
     """The table of limits: what saturates first."""
-    job = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)
+    job = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, measured)
     rows = [(name, _short(cores)) for name, cores in job.bounds().items()]
     return _table(["limit, with files of 100,000 rows", "reached at cores"], rows)
 
 
-def stream(found: Inputs, _: Mapping[str, Any]) -> str:
+def stream(measured: Inputs, _: Mapping[str, Any]) -> str:
     """The table of streams."""
-    mean, peak = Stream(DAY_ROWS / DAY, found), Stream(Assumed().peak, found)
+    mean, peak = Stream(DAY_ROWS / DAY, measured), Stream(Assumed().peak, measured)
     shown: list[tuple[str, Callable[[Stream], str]]] = [
         ("tweets per second", lambda one: _short(one.rate)),
         ("rate per partition, and so per instance", lambda one: f"{_short(one.per_partition)}/s"),
@@ -159,17 +164,17 @@ TABLES: dict[str, Callable[[Inputs, Mapping[str, Any]], str]] = {
 }
 
 
-def filled(page: str, found: Inputs, results: Mapping[str, Any]) -> str:
+def filled(page: str, measured: Inputs, results: Mapping[str, Any]) -> str:
     """Return the page with its tables replaced.
 
     Raises:
         ValueError: A table has no place on the page, or a place has no table.
     """
-    places = re.findall(r"<!-- scale: (\w+) -->", page)
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(f"places for {sorted(places)}, tables {sorted(TABLES)}")
+    names = re.findall(r"<!-- scale: (\w+) -->", page)
+    if sorted(names) != sorted(TABLES):
+        raise ValueError(f"places for {sorted(names)}, tables {sorted(TABLES)}")
     for name, make in TABLES.items():
-        text = _BLOCK.format(name=name, text=make(found, results))
+        text = _BLOCK.format(name=name, text=make(measured, results))
         pattern = rf"<!-- scale: {name} -->\n.*?<!-- end -->"
         page = re.sub(pattern, lambda _, text=text: text, page, flags=re.DOTALL)  # type: ignore[misc]
     return page

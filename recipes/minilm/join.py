@@ -21,7 +21,7 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_by(shares: Path) -> str:
+def teacher_input(shares: Path) -> str:
     """Return the fingerprint of the file that the teacher read."""
     return str((pq.read_schema(shares).metadata or {}).get(b"data_sha256", b""), "utf-8")
 
@@ -40,21 +40,21 @@ def join(shares: Path, data: Path, output: Path) -> int:
     Returns:
         The number of rows.
     """
-    if fingerprint(data) != read_by(shares):
+    if fingerprint(data) != teacher_input(shares):
         sys.exit(f"{shares} was not written for {data}")
     with pq.ParquetFile(shares) as file:
-        said = file.read()
+        text = file.read()
     with pq.ParquetFile(data) as file:
         names = [name for name in ("text", "label") if name in file.schema_arrow.names]
-        rows = file.read(columns=names).take(said["row"])
-    known = {name.removeprefix("teacher_") for name in said.schema.names[1:]}
+        rows = file.read(columns=names).take(text["row"])
+    known = {name.removeprefix("teacher_") for name in text.schema.names[1:]}
     if "label" in names and set(rows["label"].unique().to_pylist()) != known:
         rows = rows.drop(["label"])
-    for name in said.schema.names[1:]:
-        rows = rows.append_column(name, said[name].cast(pa.float32()))
-    beside = output.with_suffix(".new")
-    pq.write_table(rows, beside, compression="zstd")
-    os.replace(beside, output)
+    for name in text.schema.names[1:]:
+        rows = rows.append_column(name, text[name].cast(pa.float32()))
+    temporary = output.with_suffix(".new")
+    pq.write_table(rows, temporary, compression="zstd")
+    os.replace(temporary, output)
     return len(rows)
 
 

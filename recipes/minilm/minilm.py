@@ -88,9 +88,9 @@ class Texts:
         longest = int(self.lengths[list(rows)].max())
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : self.lengths[row]] = torch.tensor(self.ids[row])
-            mask[place, : self.lengths[row]] = 1
+        for index, row in enumerate(rows):
+            ids[index, : self.lengths[row]] = torch.tensor(self.ids[row])
+            mask[index, : self.lengths[row]] = 1
         return {"input_ids": ids, "attention_mask": mask}
 
 
@@ -105,13 +105,13 @@ def forward(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 def probabilities(model: Any, texts: Texts, rows: Sequence[int]) -> npt.NDArray[np.float32]:
     """Return ``float32[rows, labels]``."""
     model.eval()
-    found = np.zeros((len(rows), len(LABELS)), np.float32)
+    result = np.zeros((len(rows), len(LABELS)), np.float32)
     order = np.argsort(texts.lengths[list(rows)], kind="stable")
     with torch.inference_mode():
-        for places in batches(texts.lengths[list(rows)], 8192, order.tolist()):
-            logits = forward(model, texts.batch([rows[place] for place in places]))
-            found[places] = logits.softmax(1).numpy()
-    return found
+        for indices in batches(texts.lengths[list(rows)], 8192, order.tolist()):
+            logits = forward(model, texts.batch([rows[index] for index in indices]))
+            result[indices] = logits.softmax(1).numpy()
+    return result
 
 
 def macro_recall(truth: npt.NDArray[np.int64], shares: npt.NDArray[np.float32]) -> float:
@@ -128,9 +128,9 @@ def labeled(path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
 
 def save(path: Path, state: Any) -> None:
     """Write a checkpoint atomically."""
-    beside = path.with_suffix(".new")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    temporary = path.with_suffix(".new")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -151,7 +151,7 @@ def train(options: argparse.Namespace) -> None:
     keys = [key(text) for text in texts]
     kept = [row for row, one in enumerate(keys) if one not in held]
     _, first = np.unique(np.array([f"{keys[row]}\0{truth[row]}" for row in kept]), return_index=True)
-    kept = [kept[place] for place in np.sort(first)]
+    kept = [kept[index] for index in np.sort(first)]
     print(f"{len(kept):,} of {len(texts):,} rows kept: the others are repeats or held out", flush=True)
     rows = Texts([texts[row] for row in kept], tokenizer)
     answers = torch.tensor(truth[kept])
@@ -163,7 +163,7 @@ def train(options: argparse.Namespace) -> None:
         # Batches of similar length, shuffled so that their order carries no information.
         order = np.lexsort((drawn.random(len(kept)), rows.lengths + drawn.integers(0, 3, len(kept))))
         whole = list(batches(rows.lengths, options.batch_tokens, order.tolist()))
-        plan += [whole[place] for place in drawn.permutation(len(whole))]
+        plan += [whole[index] for index in drawn.permutation(len(whole))]
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01)
     warm = len(plan) // 16
 
@@ -182,7 +182,7 @@ def train(options: argparse.Namespace) -> None:
         torch.set_rng_state(state["random"])
         start = state["step"]
         print(f"resuming at step {start}", flush=True)
-    saved = said = time.monotonic()
+    saved = reported = time.monotonic()
     losses: list[float] = []
     for step in range(start, len(plan)):
         model.train()
@@ -196,8 +196,8 @@ def train(options: argparse.Namespace) -> None:
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        if time.monotonic() - said > 30:
-            said = time.monotonic()
+        if time.monotonic() - reported > 30:
+            reported = time.monotonic()
             print(f"step {step + 1} of {len(plan)}, loss {np.mean(losses[-200:]):.4f}", flush=True)
         if time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
@@ -230,26 +230,26 @@ def label(options: argparse.Namespace) -> None:
         rows = np.sort(np.random.default_rng(options.seed).choice(rows, options.limit, replace=False))
     began, done = time.monotonic(), 0
     paths = [parts / f"{start}.npy" for start in range(0, len(rows), options.part)]
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         if path.exists():
             continue
-        here = rows[place * options.part : (place + 1) * options.part].tolist()
-        found = probabilities(model, Texts([texts[row] for row in here], tokenizer), range(len(here)))
+        part = rows[index * options.part : (index + 1) * options.part].tolist()
+        result = probabilities(model, Texts([texts[row] for row in part], tokenizer), range(len(part)))
         with path.with_suffix(".new").open("wb") as file:
-            np.save(file, found.astype(np.float16))
+            np.save(file, result.astype(np.float16))
         os.replace(path.with_suffix(".new"), path)
-        done += len(here)
+        done += len(part)
         speed = done / (time.monotonic() - began)
-        print(f"{place + 1} of {len(paths)} parts, {speed:.0f} tweets/s", flush=True)
+        print(f"{index + 1} of {len(paths)} parts, {speed:.0f} tweets/s", flush=True)
     shares = np.concatenate([np.load(path) for path in paths])
     columns = {"row": pa.array(rows, pa.int32())}
-    columns |= {f"teacher_{name}": pa.array(shares[:, place]) for place, name in enumerate(LABELS)}
+    columns |= {f"teacher_{name}": pa.array(shares[:, index]) for index, name in enumerate(LABELS)}
     # Identifies the file that the row numbers refer to: no texts are written.
-    about = {"data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest()}
-    beside = options.output.with_suffix(".new")
-    table = pa.table(columns).replace_schema_metadata(about)
-    pq.write_table(table, beside, compression="zstd", compression_level=19)
-    os.replace(beside, options.output)
+    metadata = {"data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest()}
+    temporary = options.output.with_suffix(".new")
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    pq.write_table(table, temporary, compression="zstd", compression_level=19)
+    os.replace(temporary, options.output)
     for path in paths:
         path.unlink()
     parts.rmdir()

@@ -44,10 +44,10 @@ def write(chunk: Chunk, shares: Shares, adapter_sha256: str) -> None:
     """Write the teacher's labels of a chunk's rows, atomically."""
     columns = {"row": pa.array(chunk.rows, pa.int32())}
     columns |= {
-        f"teacher_{name}": pa.array(shares[:, at].astype(np.float16)) for at, name in enumerate(LABELS)
+        f"teacher_{name}": pa.array(shares[:, index].astype(np.float16)) for index, name in enumerate(LABELS)
     }
-    about = {"data_sha256": chunk.tweets.data_sha256, "adapter_sha256": adapter_sha256}
-    write_table(pa.table(columns).replace_schema_metadata(about), chunk.path)
+    metadata = {"data_sha256": chunk.tweets.data_sha256, "adapter_sha256": adapter_sha256}
+    write_table(pa.table(columns).replace_schema_metadata(metadata), chunk.path)
 
 
 def gather(chunks: list[Chunk], whole: Path) -> None:

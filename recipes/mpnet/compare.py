@@ -36,11 +36,11 @@ DRAWS = 2_000
 def resampled(truth: Rows, shares: Shares) -> npt.NDArray[np.float64]:
     """Return macro-recalls of bootstrap resamples; the same ``truth`` gets the same rows on each call."""
     drawn = np.random.default_rng(1)
-    found = []
+    samples = []
     for _ in range(DRAWS):
         rows = drawn.integers(0, len(truth), len(truth))
-        found.append(macro_recall(truth[rows], shares[rows]))
-    return np.array(found)
+        samples.append(macro_recall(truth[rows], shares[rows]))
+    return np.array(samples)
 
 
 def interval(values: npt.NDArray[np.float64]) -> list[float]:
@@ -71,26 +71,26 @@ def main() -> None:
         ROOT / "recipes/minilm/labels/semeval.teacher.parquet", "row", *(f"teacher_{one}" for one in LABELS)
     )
     ours = same_text(read(data / "semeval/train.parquet", "text")["text"].combine_chunks())
-    place = np.flatnonzero(repeats_of(ours.words, held.words)[theirs["row"].to_numpy()])
-    rows = theirs["row"].to_numpy()[place]
-    minilm = np.stack([theirs[f"teacher_{one}"].to_numpy() for one in LABELS], axis=1)[place].astype(
+    repeats = np.flatnonzero(repeats_of(ours.words, held.words)[theirs["row"].to_numpy()])
+    rows = theirs["row"].to_numpy()[repeats]
+    minilm = np.stack([theirs[f"teacher_{one}"].to_numpy() for one in LABELS], axis=1)[repeats].astype(
         np.float32
     )
     mpnet = shares_of(teacher, Tokens(encoder, [texts[row] for row in rows]), options.threads)
-    found: dict[str, object] = {"step": step, "rows": len(rows)}
+    result: dict[str, object] = {"step": step, "rows": len(rows)}
     draws = {}
     for name, shares in (("minilm", minilm), ("mpnet", mpnet)):
         draws[name] = resampled(truth[rows], shares)
-        found[name] = [round(100 * macro_recall(truth[rows], shares), 1), interval(draws[name])]
-    found["mpnet_minus_minilm"] = interval(draws["mpnet"] - draws["minilm"])
+        result[name] = [round(100 * macro_recall(truth[rows], shares), 1), interval(draws[name])]
+    result["mpnet_minus_minilm"] = interval(draws["mpnet"] - draws["minilm"])
     texts, truth = labeled(validation)
     shares = shares_of(teacher, Tokens(encoder, texts), options.threads)
-    found["mpnet_validation"] = [
+    result["mpnet_validation"] = [
         len(texts),
         round(100 * macro_recall(truth, shares), 1),
         interval(resampled(truth, shares)),
     ]
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

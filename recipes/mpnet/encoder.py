@@ -52,11 +52,11 @@ class Linear(nn.Module):
             nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, states: Tensor) -> Tensor:
-        found = functional.linear(states, self.weight, self.bias)
+        output = functional.linear(states, self.weight, self.bias)
         if hasattr(self, "down"):
             thin = functional.linear(states, self.down.to(states.dtype))
-            found = found + functional.linear(thin, (self.up * self.scale).to(states.dtype))
-        return found
+            output = output + functional.linear(thin, (self.up * self.scale).to(states.dtype))
+        return output
 
     def merge(self) -> None:
         """Add the learned map to the frozen one, which is faster; training ends with this."""
@@ -167,12 +167,12 @@ class Teacher(nn.Module):
 
 def _buckets(length: int) -> Tensor:
     """Return ``int64[length, length]``: the class of each token pair's distance; long ones share classes."""
-    place = torch.arange(length)
-    behind = place[:, None] - place[None, :]
+    index = torch.arange(length)
+    behind = index[:, None] - index[None, :]
     half = BUCKETS // 2
     exact = half // 2
     away = behind.abs()
-    far = exact + (
+    distant = exact + (
         torch.log(away.clamp(min=1) / exact) / math.log(FURTHEST / exact) * (half - exact)
     ).long().clamp(max=half - 1 - exact)
-    return torch.where(away < exact, away, far) + half * (behind < 0)
+    return torch.where(away < exact, away, distant) + half * (behind < 0)

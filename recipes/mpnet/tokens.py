@@ -26,8 +26,8 @@ class Tokens:
         tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(MOST_TOKENS)
-        found = tokenizer.encode_batch([plain(text) for text in texts])
-        self._ids = [np.array(one.ids, np.int64) for one in found]
+        encodings = tokenizer.encode_batch([plain(text) for text in texts])
+        self._ids = [np.array(one.ids, np.int64) for one in encodings]
         self.lengths: Rows = np.array([len(ids) for ids in self._ids], np.int64)
 
     def __len__(self) -> int:
@@ -46,13 +46,13 @@ def shares_of(forward: Callable[[torch.Tensor], torch.Tensor], tokens: Tokens, t
         tokens: The tweets.
         threads: Number of threads.
     """
-    found = np.zeros((len(tokens), len(LABELS)), np.float32)
+    result = np.zeros((len(tokens), len(LABELS)), np.float32)
 
     def one(rows: Rows) -> None:
         with torch.inference_mode():
-            found[rows] = forward(tokens.batch(rows)).softmax(1).numpy()
+            result[rows] = forward(tokens.batch(rows)).softmax(1).numpy()
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(one, batches(tokens.lengths, 1024, np.arange(len(tokens)))):
             pass
-    return found
+    return result

@@ -117,18 +117,18 @@ def _phrases(chosen: Sequence[Tweets], file: Path) -> Tweets:
         _texts(one.file) if one.name == DISTANT else _texts(one.file).take(pa.array(one.rows))
         for one in chosen
     ]
-    found = pa.concat_arrays([phrases_of(texts), emoji()])
+    phrases = pa.concat_arrays([phrases_of(texts), emoji()])
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_table(pa.table({"text": found}), file)
-    return Tweets(PHRASES, file, fingerprint_of(found), np.arange(len(found), dtype=np.int64))
+    write_table(pa.table({"text": phrases}), file)
+    return Tweets(PHRASES, file, fingerprint_of(phrases), np.arange(len(phrases), dtype=np.int64))
 
 
 def _fresh(texts: pa.Array, rows: Rows, judged: Sequence[Keys]) -> Rows:
     """Return the rows that repeat neither each other nor an evaluation tweet."""
     words = same_text(texts.take(pa.array(rows))).words
     kept = words != NO_TEXT
-    for theirs in judged:
-        kept &= ~repeats_of(words, theirs)
+    for keys in judged:
+        kept &= ~repeats_of(words, keys)
     _, first = np.unique(words[kept], return_index=True)
     return np.sort(rows[kept][first])
 

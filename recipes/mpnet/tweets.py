@@ -40,7 +40,7 @@ def plain(text: str) -> str:
     """
     text = unicodedata.normalize("NFKC", html.unescape(html.unescape(text)))
     text = _LINK.sub("http", _MENTION.sub("@user", text))
-    text = _HASHTAG.sub(lambda found: "# " + _HUMP.sub(" ", found[0][1:]), text)
+    text = _HASHTAG.sub(lambda match: "# " + _HUMP.sub(" ", match[0][1:]), text)
     return " ".join("".join(map(_spelled, text)).split())
 
 
@@ -59,9 +59,9 @@ def read(path: Path, *columns: str) -> pa.Table:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file, atomically."""
-    beside = path.with_suffix(".new")
-    pq.write_table(table, beside, compression="zstd", compression_level=19)
-    os.replace(beside, path)
+    temporary = path.with_suffix(".new")
+    pq.write_table(table, temporary, compression="zstd", compression_level=19)
+    os.replace(temporary, path)
 
 
 def labeled(path: Path) -> tuple[list[str], Rows]:
@@ -70,14 +70,14 @@ def labeled(path: Path) -> tuple[list[str], Rows]:
     return table["text"].to_pylist(), np.array([LABELS.index(one) for one in table["label"].to_pylist()])
 
 
-def may_be_learned(data: Path, withheld: Iterable[Path]) -> Rows:
+def trainable_rows(data: Path, withheld: Iterable[Path]) -> Rows:
     """Return a labeled file's rows that repeat no withheld row and no earlier row with the same label."""
     table = read(data, "text", "label").combine_chunks()
     keys = same_text(table["text"].combine_chunks())
     kept = keys.words != NO_TEXT
     for path in withheld:
-        theirs = same_text(read(path, "text")["text"].combine_chunks())
-        kept &= ~repeats_of(keys.words, theirs.words)
+        other_keys = same_text(read(path, "text")["text"].combine_chunks())
+        kept &= ~repeats_of(keys.words, other_keys.words)
     rows = np.flatnonzero(kept)
     label = np.array([LABELS.index(one) for one in table["label"].to_pylist()], np.uint64)
     both = np.stack((keys.signs[rows], label[rows]), axis=1)
@@ -93,9 +93,9 @@ def batches(lengths: Rows, tokens: int, order: Rows) -> Iterator[Rows]:
     """
     for length in np.unique(lengths[order]):
         same = order[lengths[order] == length]
-        most = max(1, tokens // int(length))
-        for start in range(0, len(same), most):
-            yield same[start : start + most]
+        limit = max(1, tokens // int(length))
+        for start in range(0, len(same), limit):
+            yield same[start : start + limit]
 
 
 def macro_recall(truth: Rows, shares: Shares) -> float:

@@ -77,9 +77,9 @@ class LabelPairs:
     def agreement(self, changed: tuple[Example, ...]) -> Agreement:
         """Return the agreement; ``changed`` are the rows that changed most."""
         used = [
-            place
-            for place in range(self._width)
-            if self._counts[place].any() or self._counts[:, place].any() or place < len(self._labels.names)
+            index
+            for index in range(self._width)
+            if self._counts[index].any() or self._counts[:, index].any() or index < len(self._labels.names)
         ]
         names = (*self._labels.all, None)
         inner = self._counts[:-1, :-1]
@@ -89,7 +89,7 @@ class LabelPairs:
             expected = float((inner.sum(axis=0) / rows) @ (inner.sum(axis=1) / rows))
             kappa = (same / rows - expected) / (1 - expected) if expected < 1 else None
         return Agreement(
-            tuple(names[place] for place in used),
+            tuple(names[index] for index in used),
             tuple(tuple(int(self._counts[one, other]) for other in used) for one in used),
             rows,
             same,

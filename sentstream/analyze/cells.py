@@ -68,7 +68,7 @@ class Cells:
         self.columns = len(self._names) + 3
         self._uncertain = False
 
-    def of_codes(self, codes: npt.NDArray[Any], count: int, label: Ints, value: Floats | None) -> Floats:
+    def from_codes(self, codes: npt.NDArray[Any], count: int, label: Ints, value: Floats | None) -> Floats:
         """``float64[count, columns]``: the sums of the rows of each code.
 
         Args:
@@ -89,8 +89,8 @@ class Cells:
 
     def rows(self, sums: Floats) -> Floats:
         """``float64[…]``: the number of rows behind sums ``[…, columns]``."""
-        found: Floats = sums[..., : len(self._names) + 1].sum(axis=-1)
-        return found
+        totals: Floats = sums[..., : len(self._names) + 1].sum(axis=-1)
+        return totals
 
     def figures(self, sums: Floats) -> Figures:
         """The figures for sums, after all rows were added: one ``uncertain`` row makes that a label."""

@@ -78,12 +78,12 @@ class Totals:
     def add(self, portion: Portion, value: Floats | None) -> None:
         """Count some rows; ``value`` is from ``Portion.value``."""
         codes = np.zeros(len(portion), np.int64)
-        self._sums[portion.file] += self.cells.of_codes(codes, 1, portion.label, value)[0]
-        there = portion.label < len(self.labels.all)
+        self._sums[portion.file] += self.cells.from_codes(codes, 1, portion.label, value)[0]
+        labeled = portion.label < len(self.labels.all)
         label, table = portion.label, portion.probabilities
-        if not there.all():
-            label, table = label[there], table[there]
-            value = None if value is None else value[there]
+        if not labeled.all():
+            label, table = label[labeled], table[labeled]
+            value = None if value is None else value[labeled]
         self._probabilities += table.sum(axis=0, dtype=np.float64)
         scores = table.max(axis=1, initial=0.0).astype(np.float64)
         self._scores += self._binned(label, scores)
@@ -110,11 +110,11 @@ class Totals:
         """The figures of the data set."""
         figures = self.cells.figures(self._sums.sum(axis=0))
         by_model: dict[ModelName, list[int]] = {}
-        for place, model in enumerate(self.files.models):
-            by_model.setdefault(model, []).append(place)
+        for index, model in enumerate(self.files.models):
+            by_model.setdefault(model, []).append(index)
         models = tuple(
-            ModelRows(model, len(places), self.cells.figures(self._sums[places].sum(axis=0)))
-            for model, places in by_model.items()
+            ModelRows(model, len(indices), self.cells.figures(self._sums[indices].sum(axis=0)))
+            for model, indices in by_model.items()
         )
         means = self._probabilities / max(1, figures.labeled)
         return Scores(
@@ -138,12 +138,12 @@ class Totals:
         )
 
     def _histogram(self, counts: Ints, low: float) -> Histogram:
-        used = [place for place, row in enumerate(counts) if row.any() or place < len(self.labels.names)]
+        used = [index for index, row in enumerate(counts) if row.any() or index < len(self.labels.names)]
         return Histogram(
             low,
             1.0,
-            tuple(self.labels.all[place] for place in used),
-            tuple(tuple(counts[place].tolist()) for place in used),
+            tuple(self.labels.all[index] for index in used),
+            tuple(tuple(counts[index].tolist()) for index in used),
         )
 
 
@@ -166,44 +166,44 @@ class Texts:
     def add(self, portion: Portion, value: Floats | None) -> None:
         """Process some rows with texts; ``value`` is from ``Portion.value``."""
         assert portion.texts is not None
-        given = as_text(portion.texts)
-        self._null += given.null_count
-        texts = given.fill_null("") if given.null_count else given
-        there = portion.label < len(self._labels.all)
-        labeled = int(there.sum())
+        text = as_text(portion.texts)
+        self._null += text.null_count
+        texts = text.fill_null("") if text.null_count else text
+        is_labeled = portion.label < len(self._labels.all)
+        labeled = int(is_labeled.sum())
         if labeled < len(portion):
-            blank = pc.equal(pc.utf8_trim_whitespace(texts.filter(pa.array(~there))), "")
+            blank = pc.equal(pc.utf8_trim_whitespace(texts.filter(pa.array(~is_labeled))), "")
             empty = pc.sum(blank).as_py() or 0
-            self._empty += empty - given.null_count
+            self._empty += empty - text.null_count
             self._unlabeled += len(portion) - labeled - empty
         self._count_cut(texts)
-        whole = texts if labeled == len(portion) else texts.filter(pa.array(there))
+        whole = texts if labeled == len(portion) else texts.filter(pa.array(is_labeled))
         self._labeled += labeled
         self._repeats.add(whole)
-        self._sample.add(whole, portion.label[there])
+        self._sample.add(whole, portion.label[is_labeled])
         if self._strongest:
-            self._look(portion, texts, value, there)
+            self._look(portion, texts, value, is_labeled)
 
     def _count_cut(self, texts: pa.Array) -> None:
-        most = self._knowledge.max_chars
-        long = texts.filter(pc.greater(pc.binary_length(texts), most))
+        limit = self._knowledge.max_chars
+        long = texts.filter(pc.greater(pc.binary_length(texts), limit))
         if len(long):
-            self._cut += pc.sum(pc.greater(pc.utf8_length(long), most)).as_py() or 0
+            self._cut += pc.sum(pc.greater(pc.utf8_length(long), limit)).as_py() or 0
 
     def _look(
         self,
         portion: Portion,
         texts: pa.Array,
         value: Floats | None,
-        there: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        labeled: np.ndarray[tuple[int], np.dtype[np.bool_]],
     ) -> None:
         table = portion.probabilities
 
-        def text_of(place: int) -> str:
-            return shown_text(texts[place].as_py())
+        def text_of(index: int) -> str:
+            return shown_text(texts[index].as_py())
 
-        def row(place: int) -> Example:
-            return example(self._files, portion, place, value)
+        def row(index: int) -> Example:
+            return example(self._files, portion, index, value)
 
         for kind, strongest in self._strongest.items():
             if kind == UNCERTAIN_ROWS:
@@ -212,7 +212,7 @@ class Texts:
                 figure = value if kind == POSITIVE else -value
             else:
                 figure = table[:, self._labels.names.index(kind)]
-            strongest.add(np.where(there, figure, -np.inf), text_of, row)
+            strongest.add(np.where(labeled, figure, -np.inf), text_of, row)
 
     def examples(self) -> tuple[Examples, ...] | None:
         """The example rows; None if none were requested."""
@@ -225,10 +225,10 @@ class Texts:
         texts, label = self._sample.drawn()
         sizes = np.bincount(label, minlength=len(self._labels.all))
         order = np.argsort(-sizes, kind="stable")[:_MOST_LABELS]
-        places = [int(place) for place in np.sort(order) if sizes[place]]
-        column_of = np.full(len(self._labels.all), len(places), np.int64)
-        column_of[places] = np.arange(len(places))
-        counts = WordCounts(len(places) + 1)
+        indices = [int(index) for index in np.sort(order) if sizes[index]]
+        column_of = np.full(len(self._labels.all), len(indices), np.int64)
+        column_of[indices] = np.arange(len(indices))
+        counts = WordCounts(len(indices) + 1)
         words = unknown = 0
         seen = WordsSeen(0, None)
         languages = LanguageCounts(with_words=self._knowledge.bundle is not None)
@@ -261,9 +261,9 @@ class Texts:
         )
         names, table = counts.merged()
         labels = [
-            LabelWords(self._labels.all[place], _words(names, table, column))
-            for column, place in enumerate(places)
-            if len(places) > 1
+            LabelWords(self._labels.all[index], _words(names, table, column))
+            for column, index in enumerate(indices)
+            if len(indices) > 1
         ]
         return TextFacts(quality, Words(len(texts), self._labeled, tuple(labels)), seen)
 
@@ -285,28 +285,28 @@ class Extent:
     def add(self, portion: Portion, value: Floats | None) -> None:
         """Count some rows; ``value`` is from ``Portion.value``."""
         if self.times is not None and portion.times is not None:
-            seconds, there = self.times.read(portion.times)
-            self.time.add(seconds, there, self.times.zone, portion.label, value)
+            seconds, valid = self.times.read(portion.times)
+            self.time.add(seconds, valid, self.times.zone, portion.label, value)
         for group, values in zip(self.groups, portion.groups, strict=True):
             group.add(values, portion.label, value)
 
 
-def example(files: ScoredFiles, portion: Portion, place: int, value: Floats | None) -> Example:
+def example(files: ScoredFiles, portion: Portion, index: int, value: Floats | None) -> Example:
     """A row of a portion with texts, as an example."""
     assert portion.texts is not None
     return Example(
-        text=shown_text(as_text(portion.texts.slice(place, 1))[0].as_py() or ""),
-        label=files.labels.all[portion.label[place]],
-        value=None if value is None else float(value[place]),
-        probabilities=tuple(float(share) for share in portion.probabilities[place]),
+        text=shown_text(as_text(portion.texts.slice(index, 1))[0].as_py() or ""),
+        label=files.labels.all[portion.label[index]],
+        value=None if value is None else float(value[index]),
+        probabilities=tuple(float(share) for share in portion.probabilities[index]),
         file=files.sources[portion.file].name,
-        row=None if portion.first is None else portion.first + place,
-        time=None if portion.times is None else scalar_text(portion.times, place),
-        groups=tuple(scalar_text(column, place) for column in portion.groups),
+        row=None if portion.first is None else portion.first + index,
+        time=None if portion.times is None else scalar_text(portion.times, index),
+        groups=tuple(scalar_text(column, index) for column in portion.groups),
     )
 
 
 def _words(names: pa.Array, counts: Ints, column: int) -> tuple[Word, ...]:
-    found = frequent_words(names, counts, column, 4 * _MOST_WORDS)
-    kept = [one for one in found if one["count"] >= _LEAST_COUNT and one["z"] >= _LEAST_Z]
+    frequent = frequent_words(names, counts, column, 4 * _MOST_WORDS)
+    kept = [one for one in frequent if one["count"] >= _LEAST_COUNT and one["z"] >= _LEAST_Z]
     return tuple(Word(**one) for one in kept[:_MOST_WORDS])

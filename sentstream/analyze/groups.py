@@ -78,15 +78,15 @@ class GroupSums:
 
         Args:
             values: The column's values.
-            label: As for ``Cells.of_codes``.
-            value: As for ``Cells.of_codes``.
+            label: As for ``Cells.from_codes``.
+            value: As for ``Cells.from_codes``.
 
         Raises:
             ColumnTypeError: The values cannot be grouped: lists, structs, floats, decimals.
         """
         encoded = plain_values(values).dictionary_encode(null_encoding="encode")
         names = group_names(encoded.dictionary, self.column)
-        sums = self._cells.of_codes(encoded.indices.to_numpy(), len(names), label, value)
+        sums = self._cells.from_codes(encoded.indices.to_numpy(), len(names), label, value)
         if self._sums.add(names, sums):
             self._shrink()
 
@@ -101,18 +101,18 @@ class GroupSums:
         self._missed += int(rows[gone].max())
         self._sums.replace(names.take(pa.array(kept)), sums[kept])
 
-    def grouping(self, most: int) -> Grouping:
+    def grouping(self, limit: int) -> Grouping:
         """Return the largest groups, with the rest combined.
 
         Args:
-            most: Maximum number of groups that are not combined.
+            limit: Maximum number of groups that are not combined.
         """
         names, sums = self._sums.merged()
         rows = self._cells.rows(sums)
         order = np.argsort(-rows, kind="stable")
-        top, others = order[:most], order[most:]
+        top, others = order[:limit], order[limit:]
         groups = tuple(
-            Group(names[place].as_py(), self._cells.figures(sums[place])) for place in top.tolist()
+            Group(names[index].as_py(), self._cells.figures(sums[index])) for index in top.tolist()
         )
         rest = self._rest + sums[others].sum(axis=0)
         whole = self._cells.rows(rest) > 0

@@ -67,8 +67,8 @@ def span_keys(values: Keys, offsets: npt.NDArray[np.int64]) -> Keys:
     Two different spans have the same key with probability 2**-64.
     """
     lengths = np.diff(offsets)
-    place = np.arange(len(values), dtype=np.uint64) - np.repeat(offsets[:-1], lengths).astype(np.uint64)
-    mixed = mix(values + (place + np.uint64(1)) * _GOLDEN)
+    index = np.arange(len(values), dtype=np.uint64) - np.repeat(offsets[:-1], lengths).astype(np.uint64)
+    mixed = mix(values + (index + np.uint64(1)) * _GOLDEN)
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)))
     keys: Keys = sums[offsets[1:]] - sums[offsets[:-1]]
     return keys

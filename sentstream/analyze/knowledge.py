@@ -52,7 +52,7 @@ class Knowledge:
         """The metrics in its bundle."""
         if self.bundle is None:
             return ()
-        found = []
+        result = []
         for data, figures in self.bundle.config["metrics"].items():
             match figures:
                 case {
@@ -60,8 +60,8 @@ class Knowledge:
                     "accuracy": int() | float() as accuracy,
                     "calibration_error": int() | float() as error,
                 }:
-                    found.append(Measured(data, rows, float(accuracy), float(error)))
-        return tuple(found)
+                    result.append(Measured(data, rows, float(accuracy), float(error)))
+        return tuple(result)
 
 
 def knowledge_of(model: ModelName, path: str | None = None) -> Knowledge:

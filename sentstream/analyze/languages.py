@@ -100,11 +100,11 @@ class LanguageCounts:
         """``bool[rows]``: whether most of a text's letters are not Latin."""
         other = np.zeros(len(texts), np.bool_)
         beyond = pc.greater(pc.binary_length(texts), pc.utf8_length(texts)).to_numpy(zero_copy_only=False)
-        places = np.flatnonzero(beyond)  # all ASCII letters are Latin
-        bare = pc.replace_substring_regex(texts.take(pa.array(places)), pattern=_MARKS, replacement=" ")
+        indices = np.flatnonzero(beyond)  # all ASCII letters are Latin
+        bare = pc.replace_substring_regex(texts.take(pa.array(indices)), pattern=_MARKS, replacement=" ")
         letters = _count(bare, r"\p{L}")
         foreign = 2 * (letters - _count(bare, r"\p{Latin}")) > letters
-        other[places[foreign]] = True
+        other[indices[foreign]] = True
         bare = bare.filter(pa.array(foreign))
         counts = np.stack([_count(bare, pattern) for pattern in _SCRIPTS.values()])
         best = np.where(counts.max(axis=0, initial=0) > 0, counts.argmax(axis=0), len(_SCRIPTS))
@@ -125,5 +125,5 @@ class LanguageCounts:
 
 
 def _count(texts: pa.Array, pattern: str) -> Ints:
-    found: Ints = pc.count_substring_regex(texts, pattern=pattern).to_numpy(zero_copy_only=False)
-    return found.astype(np.int64)
+    counts: Ints = pc.count_substring_regex(texts, pattern=pattern).to_numpy(zero_copy_only=False)
+    return counts.astype(np.int64)

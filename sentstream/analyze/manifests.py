@@ -19,10 +19,10 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
         inputs: The inputs as given; files and globs have no manifest.
         options: Settings for object stores.
     """
-    for given in inputs:
-        storage = open_storage(given, options)
-        directory = storage.join(given, DIRECTORY)
-        if not storage.is_directory(given) or not storage.is_directory(directory):
+    for path in inputs:
+        storage = open_storage(path, options)
+        directory = storage.join(path, DIRECTORY)
+        if not storage.is_directory(path) or not storage.is_directory(directory):
             continue
         try:
             done = load(storage, directory)
@@ -32,7 +32,7 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
             continue
         states = [entry.state for entry in done.files.values()]
         yield Manifest(
-            given,
+            path,
             _model_of(done.header),
             done.header.sentstream,
             done.finished,
@@ -49,6 +49,6 @@ def common_model(manifests: Sequence[Manifest], inputs: Sequence[str]) -> ModelN
 
 
 def _model_of(header: Header) -> ModelName:
-    said, abstain = header.model, header.options.get("--abstain")
+    model_name, abstain = header.model, header.options.get("--abstain")
     below = float(abstain) if isinstance(abstain, int | float) else None
-    return ModelName(said.get("name"), said.get("version"), said.get("digest"), below)
+    return ModelName(model_name.get("name"), model_name.get("version"), model_name.get("digest"), below)

@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileQuery:
     """What to read of each file.
 
     Attributes:
@@ -123,7 +123,7 @@ class ScoredFiles:
     def __init__(
         self,
         inputs: Sequence[str],
-        wanted: Wanted,
+        wanted: FileQuery,
         *,
         format: Format | None = None,
         options: Mapping[str, str] | None = None,
@@ -143,9 +143,9 @@ class ScoredFiles:
             source = open_source(one.file, format)
             self.sources.append(source)
             self.models.append(model_of(source.schema))
-            there = labels_of(source.schema, wanted.prefix, source.name)
-            labels = labels or there
-            check_same(there, source.name, labels, self.sources[0].name)
+            file_labels = labels_of(source.schema, wanted.prefix, source.name)
+            labels = labels or file_labels
+            check_same(file_labels, source.name, labels, self.sources[0].name)
             with naming(source.name):
                 self._look(source)
         assert labels is not None  # having no files at all is an error in _find
@@ -239,14 +239,14 @@ class ScoredFiles:
     ) -> Portion:
         labels = self.labels
         name, *shares = labels.columns
-        given = plain_values(batch.column(name))
-        label = _label_places(given, labels)
+        values = plain_values(batch.column(name))
+        label = _label_indices(values, labels)
         table = np.stack([_numbers(batch.column(share), share) for share in shares], axis=1)
         sound = np.isfinite(table).all(axis=1)
         label[~sound] = len(labels.all)
-        there = label < len(labels.all)
-        if there.any():
-            _check_range(table[there], labels)
+        labeled = label < len(labels.all)
+        if labeled.any():
+            _check_range(table[labeled], labels)
 
         def of(column: Column | None) -> pa.Array | None:
             # Only requested columns were read, so their positions differ: find them by name.
@@ -263,8 +263,8 @@ class ScoredFiles:
 def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Format | None) -> list[Found]:
     """The files of the inputs; if a directory has outputs next to their inputs, only the outputs."""
     files: list[Found] = []
-    for given in inputs:
-        found = find_inputs([given], None, options, format, scored=True).files
+    for name in inputs:
+        found = find_inputs([name], None, options, format, scored=True).files
         scored = [one for one in found if is_scored(one.file.name)]
         files += scored or found
     if not files:
@@ -274,20 +274,20 @@ def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Form
     return files
 
 
-def _label_places(given: pa.Array, labels: Labels) -> Ints:
+def _label_indices(column: pa.Array, labels: Labels) -> Ints:
     """``int64[rows]``: the index of each row's label; the last one for no label (null or empty)."""
     none = len(labels.all)
-    places = pc.index_in(given.cast(pa.string()), value_set=pa.array(labels.all, pa.string()))
-    if places.null_count > given.null_count:
-        odd = given.filter(pc.and_(places.is_null(), given.is_valid()))
+    indices = pc.index_in(column.cast(pa.string()), value_set=pa.array(labels.all, pa.string()))
+    if indices.null_count > column.null_count:
+        odd = column.filter(pc.and_(indices.is_null(), column.is_valid()))
         for value in pc.unique(odd.cast(pa.string())).to_pylist():
             if value:
                 raise InputFormatError(
                     f"column {labels.prefix!r} contains {value!r}, which has no probability column",
                     hint="give files that sentstream score wrote",
                 )
-    found: Ints = places.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
-    return found
+    codes: Ints = indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
 
 
 def _numbers(column: pa.Array, name: str) -> npt.NDArray[np.float32]:

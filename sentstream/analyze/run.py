@@ -10,7 +10,7 @@ from sentstream.analyze.gathering import Extent, Texts, Totals, WordsSeen
 from sentstream.analyze.knowledge import knowledge_of
 from sentstream.analyze.manifests import common_model, read_manifests
 from sentstream.analyze.result import Analysis
-from sentstream.analyze.rows import Portion, Progress, ScoredFiles, Wanted
+from sentstream.analyze.rows import FileQuery, Portion, Progress, ScoredFiles
 from sentstream.analyze.timeline import BucketName
 from sentstream.analyze.times import Times
 from sentstream.analyze.training import against_training
@@ -96,11 +96,11 @@ def analyze(
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     names = tuple(os.fspath(one) for one in several)
     times = None if time_column is None else Times(time_column, time_format, time_zone)
-    wanted = Wanted(prefix, text_column, time_column, tuple(by), where)
+    wanted = FileQuery(prefix, text_column, time_column, tuple(by), where)
     files = ScoredFiles(names, wanted, format=format, options=storage_options)
     other = None
     if compare is not None:
-        only = Wanted(prefix, text_column, None, (), where)
+        only = FileQuery(prefix, text_column, None, (), where)
         other = ScoredFiles([os.fspath(compare)], only, format=format, options=storage_options)
     manifests = tuple(read_manifests(names, storage_options))
     if (named := common_model(manifests, names)) is not None:

@@ -44,8 +44,8 @@ class TextSample:
             self._keep(len(self._texts) - 1)
         while sum(map(len, self._texts)) > self._most_rows or self._bytes() > _MOST_BYTES:
             self._halvings += 1
-            for place in range(len(self._texts)):
-                self._keep(place)
+            for index in range(len(self._texts)):
+                self._keep(index)
             self._texts = [pa.concat_arrays(self._texts)]
             self._labels = [np.concatenate(self._labels)]
             self._chances = [np.concatenate(self._chances)]
@@ -53,12 +53,12 @@ class TextSample:
     def _bytes(self) -> int:
         return sum(int(texts.nbytes) for texts in self._texts)
 
-    def _keep(self, place: int) -> None:
+    def _keep(self, index: int) -> None:
         """Reduce a portion to the rows that are still selected."""
-        kept = self._chances[place] >> np.uint64(64 - self._halvings) == 0
-        self._texts[place] = self._texts[place].filter(pa.array(kept))
-        self._labels[place] = self._labels[place][kept]
-        self._chances[place] = self._chances[place][kept]
+        kept = self._chances[index] >> np.uint64(64 - self._halvings) == 0
+        self._texts[index] = self._texts[index].filter(pa.array(kept))
+        self._labels[index] = self._labels[index][kept]
+        self._chances[index] = self._chances[index][kept]
 
     def drawn(self) -> tuple[pa.Array, Ints]:
         """The sampled texts in order, and their labels."""

@@ -124,7 +124,7 @@ def model_of(schema: pa.Schema) -> ModelName:
     """The model named in a schema."""
     metadata = schema.metadata or {}
 
-    def said(key: bytes) -> str | None:
+    def text_value(key: bytes) -> str | None:
         value = metadata.get(key)
         return None if value is None else value.decode("utf-8", "replace")
 
@@ -132,4 +132,4 @@ def model_of(schema: pa.Schema) -> ModelName:
         abstain = float(metadata[ABSTAIN_KEY])
     except (KeyError, ValueError):
         abstain = None
-    return ModelName(said(MODEL_KEY), said(VERSION_KEY), said(DIGEST_KEY), abstain)
+    return ModelName(text_value(MODEL_KEY), text_value(VERSION_KEY), text_value(DIGEST_KEY), abstain)

@@ -86,14 +86,14 @@ class Strongest:
             order = chosen[np.lexsort((chosen, -figure[chosen]))]
             few = 0
             seen: set[str] = set()
-            for place in order.tolist():
-                text = text_of(place)
+            for index in order.tolist():
+                text = text_of(index)
                 if text in known or text in seen:
                     continue
                 seen.add(text)
                 few += 1
                 if few <= self.most:
-                    self.examples.append((float(figure[place]), row(place)))
+                    self.examples.append((float(figure[index]), row(index)))
                 else:
                     break
             known |= seen
@@ -119,10 +119,10 @@ def shown_text(text: str) -> str:
     return cut if len(cut) <= _SHOWN and len(text) <= 4 * _SHOWN else f"{cut[: _SHOWN - 1]}…"
 
 
-def scalar_text(column: pa.Array, place: int) -> str | None:
+def scalar_text(column: pa.Array, index: int) -> str | None:
     """A value of a column as text, with times to the second; None for null."""
     if pa.types.is_timestamp(column.type):
-        column = column.slice(place, 1).cast(pa.timestamp("s", column.type.tz), safe=False)
-        place = 0
-    value = column[place].as_py()
+        column = column.slice(index, 1).cast(pa.timestamp("s", column.type.tz), safe=False)
+        index = 0
+    value = column[index].as_py()
     return None if value is None else str(value)

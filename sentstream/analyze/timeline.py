@@ -108,7 +108,7 @@ class TimeSums:
     def add(
         self,
         seconds: Seconds,
-        there: npt.NDArray[np.bool_],
+        valid: npt.NDArray[np.bool_],
         zone: str | None,
         label: Ints,
         value: Floats | None,
@@ -117,20 +117,20 @@ class TimeSums:
 
         Args:
             seconds: ``int64[rows]``, from ``Times.read``.
-            there: ``bool[rows]``: whether a row has a time.
+            valid: ``bool[rows]``: whether a row has a time.
             zone: The time zone of days.
-            label: As for ``Cells.of_codes``.
-            value: As for ``Cells.of_codes``.
+            label: As for ``Cells.from_codes``.
+            value: As for ``Cells.from_codes``.
         """
-        if not there.all():
-            self.without += int((~there).sum())
-            seconds, label = seconds[there], label[there]
-            value = None if value is None else value[there]
+        if not valid.all():
+            self.without += int((~valid).sum())
+            seconds, label = seconds[valid], label[valid]
+            value = None if value is None else value[valid]
         if not len(seconds):
             return
         keys, codes = _distinct(seconds // _SPANS[_LEVELS[min(self._level, 2)]])
         keys = self._coarser(keys, min(self._level, 2), self._level, zone)
-        merged = self._sums.add(pa.array(keys), self._cells.of_codes(codes, len(keys), label, value))
+        merged = self._sums.add(pa.array(keys), self._cells.from_codes(codes, len(keys), label, value))
         if merged:
             self._shrink(zone)
 
@@ -186,13 +186,13 @@ class TimeSums:
                 hint=f"give --bucket {self._fitting(fine, rows, zone)!r}, or leave it out",
             )
         buckets: list[Bucket] = []
-        for place, start in enumerate(starts.tolist()):
-            if place:
-                missing = _next(int(starts[place - 1]), chosen)
+        for index, start in enumerate(starts.tolist()):
+            if index:
+                missing = _next(int(starts[index - 1]), chosen)
                 while missing < start:
                     buckets.append(self._bucket(missing, chosen, zone, None))
                     missing = _next(missing, chosen)
-            buckets.append(self._bucket(start, chosen, zone, self._cells.figures(summed[place])))
+            buckets.append(self._bucket(start, chosen, zone, self._cells.figures(summed[index])))
         outside = total - int(rows.sum())
         return Timeline(column, zone, chosen, total, self.without, outside, tuple(buckets))
 
@@ -268,17 +268,17 @@ class TimeSums:
         offset = 0
         if _is_instant(name):
             offset = int(wall(np.array([start]), zone)[0]) - start
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start + offset)
+        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start + offset)
         if name not in _SPANS:
-            label = {"month": f"{at:%Y-%m}", "year": f"{at.year:04}"}.get(name, f"{at:%Y-%m-%d}")
+            label = {"month": f"{time:%Y-%m}", "year": f"{time.year:04}"}.get(name, f"{time:%Y-%m-%d}")
             if name == "quarter":
-                label = f"{at.year:04} Q{(at.month + 2) // 3}"
-            return Bucket(f"{at:%Y-%m-%d}", label, figures)
-        text = f"{at:%Y-%m-%dT%H:%M:%S}"
+                label = f"{time.year:04} Q{(time.month + 2) // 3}"
+            return Bucket(f"{time:%Y-%m-%d}", label, figures)
+        text = f"{time:%Y-%m-%dT%H:%M:%S}"
         if zone is not None and _is_instant(name):
             sign, minutes = "-" if offset < 0 else "+", abs(offset) // 60
             text += f"{sign}{minutes // 60:02}:{minutes % 60:02}"
-        label = f"{at:%Y-%m-%d %H:%M:%S}" if _SPANS[name] < 60 else f"{at:%Y-%m-%d %H:%M}"
+        label = f"{time:%Y-%m-%d %H:%M:%S}" if _SPANS[name] < 60 else f"{time:%Y-%m-%d %H:%M}"
         return Bucket(text, label, figures)
 
 
@@ -303,8 +303,8 @@ def _distinct(keys: Ints) -> tuple[Ints, Ints]:
     """The distinct keys in order, and each row's index in them."""
     low, high = int(keys.min()), int(keys.max())
     if high - low >= 4 * len(keys) + 1024:
-        found, codes = np.unique(keys, return_inverse=True)
-        return found, codes
+        unique, codes = np.unique(keys, return_inverse=True)
+        return unique, codes
     counts = np.bincount(keys - low, minlength=high - low + 1)
-    places = np.cumsum(counts > 0) - 1
-    return np.flatnonzero(counts) + low, places[keys - low]
+    indices = np.cumsum(counts > 0) - 1
+    return np.flatnonzero(counts) + low, indices[keys - low]

@@ -71,10 +71,10 @@ class Times:
             values, per_second = column.cast(pa.date32()).cast(pa.int32()), 1
         else:
             raise ColumnTypeError(f"column {self.name!r} is of type {kind}, not a time", hint=_hint(kind))
-        there = column.is_valid().to_numpy(zero_copy_only=False)
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
         numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         seconds = numbers * _DAY if pa.types.is_date(kind) else numbers // per_second
-        return seconds, there & (seconds >= _FIRST) & (seconds <= _LAST)
+        return seconds, valid & (seconds >= _FIRST) & (seconds <= _LAST)
 
     def _meet(self, zone: str | None) -> None:
         """Check a batch's time zone against the previous batches."""
@@ -131,7 +131,7 @@ class Times:
                 texts, lambda one: pc.strptime(one, format, "us"), f"in --time-format {format!r}"
             ) from error
 
-    def _unreadable(self, texts: pa.Array, read: Any, what: str) -> ColumnTypeError:
+    def _unreadable(self, texts: pa.Array, read: Any, name: str) -> ColumnTypeError:
         """The error for the first text that cannot be parsed."""
         low, high = 0, len(texts)  # bisection: the first bad text is in this range
         while high - low > 1:
@@ -142,7 +142,7 @@ class Times:
             except pa.ArrowInvalid:
                 high = middle
         text = one_line(texts[low].as_py(), 60)
-        if what == _ISO and pc.match_substring_regex(pa.array([text]), r"^\d")[0].as_py():
+        if name == _ISO and pc.match_substring_regex(pa.array([text]), r"^\d")[0].as_py():
             for zoned in ("UTC", None):
                 try:
                     pa.array([text]).cast(pa.timestamp("us", zoned))
@@ -153,7 +153,7 @@ class Times:
                     hint="give all of them one",
                 )
         return ColumnTypeError(
-            f"column {self.name!r}: {text!r} is not {what}",
+            f"column {self.name!r}: {text!r} is not {name}",
             hint="give the format, e.g. --time-format '%d/%m/%Y %H:%M', or unix or unix-ms",
         )
 

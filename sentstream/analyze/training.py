@@ -24,14 +24,14 @@ def against_training(
         seen: The counts of the rows, with labels as without ``abstain``.
     """
     held_out = None if knowledge.bundle is None else knowledge.bundle.reference
-    of, why = None if held_out is None else str(held_out), _why_not(models, knowledge.bundle, seen)
+    source, why = None if held_out is None else str(held_out), _why_not(models, knowledge.bundle, seen)
     if held_out is None or why is not None:
-        return AgainstTraining(of, why, (), ())
+        return AgainstTraining(source, why, (), ())
     drift = tuple(
-        Drift(what, stability_index(*both), jensen_shannon(*both))
-        for what, both in held_out.texts.cells(seen).items()
+        Drift(name, stability_index(*both), jensen_shannon(*both))
+        for name, both in held_out.texts.cells(seen).items()
     )
-    return AgainstTraining(of, None, tuple(_shares(held_out.texts, seen)), drift)
+    return AgainstTraining(source, None, tuple(_shares(held_out.texts, seen)), drift)
 
 
 def _why_not(models: Sequence[ModelName], bundle: Bundle | None, seen: Distribution) -> str | None:

@@ -53,15 +53,15 @@ class Versus:
         labels, texts = self._after.labels, as_text(after.texts)
         value, value_before = after.value(labels), before.value(labels)
 
-        def row(place: int) -> Example:
+        def row(index: int) -> Example:
             return replace(
-                example(self._after, after, place, value),
-                before=labels.all[before.label[place]],
-                value_before=None if value_before is None else float(value_before[place]),
+                example(self._after, after, index, value),
+                before=labels.all[before.label[index]],
+                value_before=None if value_before is None else float(value_before[index]),
             )
 
-        def text_of(place: int) -> str:
-            return shown_text(texts[place].as_py() or "")
+        def text_of(index: int) -> str:
+            return shown_text(texts[index].as_py() or "")
 
         self._changed.add(value_change(before, after, labels), text_of, row)
 
@@ -100,10 +100,10 @@ class Versus:
         shares = first[0] / first[1], second[0] / second[1]
         ends: Interval = difference_interval(first, second)
         if paired and first[1] == second[1]:
-            place = self._after.labels.all.index(label)
+            index = self._after.labels.all.index(label)
             counted = self._pairs.counts
-            same = int(counted[place, place])
-            gained, lost = int(counted[:, place].sum()) - same, int(counted[place].sum()) - same
+            same = int(counted[index, index])
+            gained, lost = int(counted[:, index].sum()) - same, int(counted[index].sum()) - same
             ends = paired_interval(gained, lost, first[1])
         return ShareChange(label, *shares, shares[1] - shares[0], ends)
 
@@ -112,19 +112,19 @@ def _drift(before: Scores, after: Scores) -> list[Drift]:
     """How far labels, scores and values moved, if both data sets have them."""
     if not before.figures.labeled or not after.figures.labeled:
         return []
-    found = []
+    moves = []
     names = [[share.label for share in one.figures.shares] for one in (before, after)]
     labels = list(dict.fromkeys([*names[0], *names[1]]))
     counts = [
         [sum(share.rows for share in one.figures.shares if share.label == label) for label in labels]
         for one in (before, after)
     ]
-    found.append(_moved("labels", counts[0], counts[1]))
+    moves.append(_moved("labels", counts[0], counts[1]))
     if len(before.probabilities) == len(after.probabilities):
-        found.append(_moved("scores", _bins(before.scores), _bins(after.scores)))
+        moves.append(_moved("scores", _bins(before.scores), _bins(after.scores)))
     if before.values is not None and after.values is not None:
-        found.append(_moved("values", _bins(before.values), _bins(after.values)))
-    return found
+        moves.append(_moved("values", _bins(before.values), _bins(after.values)))
+    return moves
 
 
 def _bins(histogram: Histogram) -> list[int]:
@@ -134,5 +134,5 @@ def _bins(histogram: Histogram) -> list[int]:
     return tens
 
 
-def _moved(what: str, before: list[int], after: list[int]) -> Drift:
-    return Drift(what, stability_index(before, after), jensen_shannon(before, after))
+def _moved(name: str, before: list[int], after: list[int]) -> Drift:
+    return Drift(name, stability_index(before, after), jensen_shannon(before, after))

@@ -30,15 +30,15 @@ def log_odds(own: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> npt.NDA
     together = own + rest
     total = max(1, int(together.sum()))
     prior = PRIOR_TOKENS * together / total
-    here, there = own + prior, rest + prior
-    all_here, all_there = own.sum() + PRIOR_TOKENS, rest.sum() + PRIOR_TOKENS
-    difference = np.log(here / (all_here - here)) - np.log(there / (all_there - there))
-    scores: npt.NDArray[np.float64] = difference / np.sqrt(1 / here + 1 / there)
+    inside, outside = own + prior, rest + prior
+    all_inside, all_outside = own.sum() + PRIOR_TOKENS, rest.sum() + PRIOR_TOKENS
+    difference = np.log(inside / (all_inside - inside)) - np.log(outside / (all_outside - outside))
+    scores: npt.NDArray[np.float64] = difference / np.sqrt(1 / inside + 1 / outside)
     return scores
 
 
 def frequent_words(
-    words: pa.Array, counts: npt.NDArray[np.int64], column: int, most: int
+    words: pa.Array, counts: npt.NDArray[np.int64], column: int, limit: int
 ) -> list[dict[str, Any]]:
     """The words that are most typical of one label compared with all others.
 
@@ -46,21 +46,21 @@ def frequent_words(
         words: ``string[words]``, distinct.
         counts: ``int64[words, labels]``.
         column: Index of the label.
-        most: Maximum number of words; words that are not typical of the label are left out.
+        limit: Maximum number of words; words that are not typical of the label are left out.
     """
     own = counts[:, column]
     rest = counts.sum(axis=1) - own
     if len(words) < 2:  # the only word has infinite odds everywhere
         return []
     scores = log_odds(own, rest)
-    best = np.lexsort((-own, -scores))[:most]
+    best = np.lexsort((-own, -scores))[:limit]
     return [
         {
-            "word": words[place].as_py(),
-            "z": round(float(scores[place]), 2),
-            "count": int(own[place]),
-            "elsewhere": int(rest[place]),
+            "word": words[index].as_py(),
+            "z": round(float(scores[index]), 2),
+            "count": int(own[index]),
+            "elsewhere": int(rest[index]),
         }
-        for place in best.tolist()
-        if scores[place] > 0
+        for index in best.tolist()
+        if scores[index] > 0
     ]

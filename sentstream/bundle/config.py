@@ -118,9 +118,9 @@ def with_reference(config: Mapping[str, Any], reference: HeldOut) -> dict[str, A
     Raises:
         BundleSchemaError: The reference is not allowed in a bundle.
     """
-    found = {**config, "schema_version": SCHEMA_VERSION, "reference": reference.to_dict()}
-    check_config(found)
-    return found
+    extended = {**config, "schema_version": SCHEMA_VERSION, "reference": reference.to_dict()}
+    check_config(extended)
+    return extended
 
 
 def dump_config(config: Mapping[str, Any]) -> bytes:
@@ -163,10 +163,10 @@ def _check_depth(value: Any, left: int = _MAX_DEPTH) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         raise ValueError("duplicate key")
-    return found
+    return result
 
 
 def _no_constant(text: str) -> None:
@@ -224,12 +224,12 @@ def check_config(config: Any) -> Config:
 
 
 def _check_keys(
-    found: Mapping[str, Any], where: str, keys: Sequence[str], optional: Sequence[str] = ()
+    section: Mapping[str, Any], where: str, keys: Sequence[str], optional: Sequence[str] = ()
 ) -> None:
     for key in keys:
-        if key not in found:
+        if key not in section:
             raise BundleSchemaError(f"config.json: {where}{key} is missing")
-    for key in found:
+    for key in section:
         if key not in keys and key not in optional:
             raise BundleSchemaError(f"config.json: unknown key {where + str(key)!r}")
 
@@ -238,9 +238,11 @@ def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _whole(value: Any, name: str, least: int, most: int) -> int:
-    if not _is_int(value) or not least <= value <= most:
-        raise BundleSchemaError(f"config.json: {name} is {value!r}, not an integer from {least} to {most}")
+def _whole(value: Any, name: str, minimum: int, maximum: int) -> int:
+    if not _is_int(value) or not minimum <= value <= maximum:
+        raise BundleSchemaError(
+            f"config.json: {name} is {value!r}, not an integer from {minimum} to {maximum}"
+        )
     return int(value)
 
 
@@ -266,9 +268,9 @@ def _reference(config: Mapping[str, Any], labels: Sequence[str]) -> HeldOut | No
     if "reference" not in config:
         return None
     try:
-        found = HeldOut.from_dict(config["reference"])
+        held_out = HeldOut.from_dict(config["reference"])
     except ValueError as error:
         raise BundleSchemaError(f"config.json: reference: {error}") from error
-    if set(found.texts.labels) != set(labels):
+    if set(held_out.texts.labels) != set(labels):
         raise BundleSchemaError("config.json: reference: its labels differ from the model's")
-    return found
+    return held_out

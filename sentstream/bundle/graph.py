@@ -239,9 +239,9 @@ def _check_value(value: Message, kind: int, shape: tuple[int | None, ...]) -> No
         for dim in (dims.messages(VALUE.dim) if dims else ())
     ]
     if tuple(sizes) != shape:
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        given = ", ".join("any" if size is None else str(size) for size in sizes)
-        raise BundleGraphError(f"model.onnx: {name} has the shape [{given}], not [{wanted}]")
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        actual = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise BundleGraphError(f"model.onnx: {name} has the shape [{actual}], not [{expected}]")
 
 
 def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: int) -> None:
@@ -277,7 +277,9 @@ def _whole_numbers(tensor: Message, kind: int) -> list[int]:
     if raw is None:
         return tensor.numbers(TENSOR.int64_data if kind == _INT64 else TENSOR.int32_data)
     size = 8 if kind == _INT64 else 4
-    return [int.from_bytes(raw[at : at + size], "little", signed=True) for at in range(0, len(raw), size)]
+    return [
+        int.from_bytes(raw[start : start + size], "little", signed=True) for start in range(0, len(raw), size)
+    ]
 
 
 def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int) -> None:
@@ -342,8 +344,8 @@ def _check_bounds(operator: str, inputs: list[str], scope: _Scope) -> None:
         return
     size = getattr(scope, known).get(inputs[where]) if where < len(inputs) else None
     if size is None or size > _MOST_ZEROS:
-        what = "runs a loop whose step count" if operator == "Loop" else "makes a tensor whose size"
-        raise BundleGraphError(f"model.onnx {what} is unknown or unreasonable")
+        phrase = "runs a loop whose step count" if operator == "Loop" else "makes a tensor whose size"
+        raise BundleGraphError(f"model.onnx {phrase} is unknown or unreasonable")
 
 
 def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:
@@ -352,9 +354,9 @@ def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:
         return 1
     if operator not in _KEEP_SIZES:
         return None
-    given = inputs if operator == "Concat" else inputs[:1]
-    known = [size for name in given if (size := scope.sizes.get(name)) is not None]
-    return _product(known) if len(known) == len(given) else None
+    operands = inputs if operator == "Concat" else inputs[:1]
+    known = [size for name in operands if (size := scope.sizes.get(name)) is not None]
+    return _product(known) if len(known) == len(operands) else None
 
 
 def _product(sizes: Iterable[int]) -> int:
@@ -371,6 +373,6 @@ def _body_scope(body: Message, inputs: list[str], outer: _Scope, *, repeated: bo
     names = [value.text(VALUE.name) for value in body.messages(GRAPH.input)]
     for name in names:
         scope.forget(name)
-    for name, given in zip(names, inputs, strict=False):
-        scope.ids[name] = outer.ids.get(given)
+    for name, outer_name in zip(names, inputs, strict=False):
+        scope.ids[name] = outer.ids.get(outer_name)
     return scope

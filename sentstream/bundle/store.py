@@ -274,13 +274,13 @@ def _parse_sums(sums: bytes) -> dict[str, str]:
     if lines.pop():
         raise BundleDigestError(f"{SUMS} is truncated")
     matches = [_SUM_LINE.fullmatch(line) for line in lines]
-    found = {match[2]: match[1] for match in matches if match}
-    if len(found) < len(lines) or list(found) != sorted(found) or SUMS in found:
+    digests = {match[2]: match[1] for match in matches if match}
+    if len(digests) < len(lines) or list(digests) != sorted(digests) or SUMS in digests:
         raise BundleDigestError(f"{SUMS} is malformed")
     for name in _REQUIRED:
-        if name not in found:
+        if name not in digests:
             raise BundleDigestError(f"{SUMS} does not list {name}")
-    return found
+    return digests
 
 
 def _read(directory: Path, name: str) -> bytes:

@@ -24,43 +24,43 @@ _VARINT_BYTES = 10  # 64 bits, 7 per byte
 _KEY_BITS = 32  # a field's number and wire type together
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The unsigned 64-bit number at ``at``, and its end."""
+def _varint(data: memoryview, offset: int) -> tuple[int, int]:
+    """The unsigned 64-bit number at ``offset``, and its end."""
     value = 0
-    for index, byte in enumerate(data[at : at + _VARINT_BYTES]):
+    for index, byte in enumerate(data[offset : offset + _VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             if value >> 64:
                 break
-            return value, at + index + 1
+            return value, offset + index + 1
     raise BundleGraphError("model.onnx is malformed: a number is truncated or too long")
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
     """The fields of a message: number and value of each."""
-    at, end = 0, len(data)
-    while at < end:
-        key, at = _varint(data, at)
+    offset, end = 0, len(data)
+    while offset < end:
+        key, offset = _varint(data, offset)
         number, kind = key >> 3, key & 7
         if number == 0 or key >> _KEY_BITS:
             raise BundleGraphError("model.onnx is malformed: a field number is missing or too large")
         if kind == _VARINT:
-            value, at = _varint(data, at)
+            value, offset = _varint(data, offset)
             yield number, value
             continue
         if kind == _BYTES:
-            size, at = _varint(data, at)
+            size, offset = _varint(data, offset)
         elif kind == _FIXED64:
             size = 8
         elif kind == _FIXED32:
             size = 4
         else:
             raise BundleGraphError(f"model.onnx is malformed: a field of wire type {kind}")
-        if size > end - at:
+        if size > end - offset:
             raise BundleGraphError("model.onnx is malformed: a field is truncated")
-        piece = data[at : at + size]
+        piece = data[offset : offset + size]
         yield number, piece if kind == _BYTES else bytes(piece)
-        at += size
+        offset += size
 
 
 def signed(value: int) -> int:
@@ -71,8 +71,8 @@ def signed(value: int) -> int:
 class Quota:
     """The remaining number of fields that may be read from a file."""
 
-    def __init__(self, most: int = MOST_FIELDS) -> None:
-        self._left = most
+    def __init__(self, limit: int = MOST_FIELDS) -> None:
+        self._left = limit
 
     def take(self) -> None:
         """Count one field.
@@ -128,17 +128,17 @@ class Message:
 
     def numbers(self, number: int) -> list[int]:
         """The signed numbers of a repeated field, packed or not."""
-        found: list[int] = []
+        values: list[int] = []
         for value in self._fields.get(number, []):
             if isinstance(value, int):
-                found.append(signed(value))
+                values.append(signed(value))
                 continue
-            packed, at = _held(value, number, "a list of numbers"), 0
-            while at < len(packed):
-                item, at = _varint(packed, at)
+            packed, offset = _held(value, number, "a list of numbers"), 0
+            while offset < len(packed):
+                item, offset = _varint(packed, offset)
                 self._quota.take()
-                found.append(signed(item))
-        return found
+                values.append(signed(item))
+        return values
 
     def data(self, number: int) -> memoryview | None:
         """The bytes of a singular field, or None if it is missing."""

@@ -148,28 +148,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "_SENTSTREAM_COMPLETE" in os.environ:  # typer would wrap descriptions; a line is one answer
             os.environ["COLUMNS"] = "10000"
     log_as_json(False)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = _debugging(given)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _debugging(argv)
     _catch_termination()
-    words = [word for word in given if not word.startswith("-")]
+    words = [word for word in argv if not word.startswith("-")]
     quick = arguments is None and words[:1] and words[0] in _QUICK
     around: AbstractContextManager[None] = without_pandas() if quick else nullcontext()
     try:
         # Not the standalone mode, which would exit by itself and does not know our exit codes.
         with around:
-            code = _command()(given, prog_name="sentstream", standalone_mode=False)
+            code = _command()(argv, prog_name="sentstream", standalone_mode=False)
         flush_data()
         return code if isinstance(code, int) else 0
     except SentstreamError as error:
         if debug:
             raise
-        return _complain(str(error), error.exit_code)
+        return _report_error(str(error), error.exit_code)
     except typer.TyperException as error:  # a wrong option or argument
         if not error.format_message():  # no argument at all: the help was printed
             return error.exit_code
         context = getattr(error, "ctx", None)
         hint = f" (see: {context.command_path} --help)" if context else ""
-        return _complain(error.format_message() + hint, error.exit_code)
+        return _report_error(error.format_message() + hint, error.exit_code)
     except (_Interrupted, KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except (BrokenPipeError, SystemExit) as error:  # typer and rich turn the former into the latter
@@ -184,11 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
         if package and not package.startswith("sentstream"):  # missing runtime extras are reported elsewhere
             lacks = MissingExtraError(f"this command needs {package}, which is not installed", extra="train")
-            return _complain(str(lacks), lacks.exit_code)
+            return _report_error(str(lacks), lacks.exit_code)
         if is_out_of_memory(error):
             lack = OutOfMemoryError(f"out of memory: {type(error).__name__} {error}".rstrip())
-            return _complain(str(lack), lack.exit_code)
-        return _complain(
+            return _report_error(str(lack), lack.exit_code)
+        return _report_error(
             f"this is a bug: {type(error).__name__}: {error} (run again with --debug, and report it)", 1
         )
 
@@ -242,10 +242,10 @@ def _catch_termination() -> None:
 
 def _interrupted() -> int:
     code = TERMINATED_EXIT_CODE if _terminated.is_set() else INTERRUPTED_EXIT_CODE
-    return _complain("interrupted", code)
+    return _report_error("interrupted", code)
 
 
-def _complain(message: str, code: int) -> int:
+def _report_error(message: str, code: int) -> int:
     with suppress(OutputWriteError, OSError, ValueError):  # one error is enough
         flush_data()
     print_message(f"sentstream: error: {' '.join(message.split())}", level="error", exit_code=code)

@@ -226,7 +226,7 @@ def consume(
     So is every client setting: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG sets sasl.jaas.config.
     """
     from sentstream.cli.live.view import view
-    from sentstream.cli.live.watch import About
+    from sentstream.cli.live.watch import RunInfo
     from sentstream.kafka.consume.run import Options, prepare
     from sentstream.kafka.sinks.dataset import Rolling
     from sentstream.kafka.watch.events import Observer, Observers
@@ -288,9 +288,9 @@ def consume(
         ) as consumption,
         ExitStack() as stack,
     ):
-        about = consumption.to_dict()
-        used = about["model"]
-        scores = consumption.scoring.about
+        summary = consumption.to_dict()
+        used = summary["model"]
+        scores = consumption.scoring.model_info
         if scores.fallback:
             warn(f"not using CUDA: {scores.fallback}")
         elif scores.placement:
@@ -310,9 +310,9 @@ def consume(
                 "model": used["name"],
                 "model_version": used["version"],
                 "digest": used["digest"],
-                "provider": about["provider"],
-                "client": about["client"],
-                "group": about["group"],
+                "provider": summary["provider"],
+                "client": summary["client"],
+                "group": summary["group"],
             }
             hold = 0.0 if to_parquet is None else options.rolling.seconds
             metrics, health = Metrics(build, scoring=scores.pid), Health(limit, hold=hold)
@@ -334,14 +334,14 @@ def consume(
             inform(f"metrics on port {server.port}")
             observers += [metrics, health, drift]
             distances = drift.distances
-        shown = About(
-            source=", ".join(about["topics"]),
-            target=about["target"],
-            group=about["group"],
+        shown = RunInfo(
+            source=", ".join(summary["topics"]),
+            target=summary["target"],
+            group=summary["group"],
             model=f"{used['name']} {used['version']}",
-            provider=about["provider"],
-            client=about["client"],
-            delivery=about["delivery"],
+            provider=summary["provider"],
+            client=summary["client"],
+            delivery=summary["delivery"],
             drift_from=drift_from,
         )
         # A batch is tens of thousands of objects that all live as long as it does: at Python's own threshold
@@ -351,7 +351,7 @@ def consume(
         observers.append(stack.enter_context(view(shown, drift=distances, as_json=log_format == "json")))
         consumption.run(Observers(*observers), warn=warn)
     if json:
-        print_json({**totals.to_dict(), **about})
+        print_json({**totals.to_dict(), **summary})
 
 
 def _columns(text: str | None) -> list[PartitionColumn]:

@@ -140,9 +140,9 @@ def overlap(
     from sentstream_train.inspect.overlap import find_overlap
     from sentstream_train.report.terminal import overlap_tables
 
-    ours = read_labeled(files, text_column=text_column, label_column=label_column, keep_unlabeled=True)
-    theirs = read_labeled(others, text_column=text_column, label_column=label_column, keep_unlabeled=True)
-    result = find_overlap(ours, theirs)
+    own_data = read_labeled(files, text_column=text_column, label_column=label_column, keep_unlabeled=True)
+    other_data = read_labeled(others, text_column=text_column, label_column=label_column, keep_unlabeled=True)
+    result = find_overlap(own_data, other_data)
     if json:
         print_json(result)
         return

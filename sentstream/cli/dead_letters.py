@@ -30,7 +30,7 @@ from sentstream.cli.terminal.streams import (
 from sentstream.errors import DeliveryError, UsageError, counted
 
 if TYPE_CHECKING:
-    from sentstream.kafka.dead_letters.queue import Dead
+    from sentstream.kafka.dead_letters.queue import QueuedDeadLetter
     from sentstream.kafka.dead_letters.replay import Outcome, ReplayPlan
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Inspect and replay dead letters.")
@@ -106,28 +106,28 @@ def show(
     {"base64": …}; without --limit, they are ordered by partition and offset.
     """
     from sentstream.kafka.clients.open import open_client
-    from sentstream.kafka.dead_letters.queue import Dead, Filter, Line, letters
+    from sentstream.kafka.dead_letters.queue import DeadLetterQueue, Filter, QueuedDeadLetter, letters
 
-    line = Line(topic, dead_letter_topic, group)
-    line.check()
-    wanted = Filter(errors=error or ())
+    queue = DeadLetterQueue(topic, dead_letter_topic, group)
+    queue.check()
+    criteria = Filter(errors=error or ())
     kafka = open_client(client, load_settings(client_config, bootstrap_servers))
     kafka.check()
     admin = kafka.admin()
     classes, others = Counter[str](), Counter[str]()
 
-    def matching() -> Iterator[Dead]:
-        for found in letters(admin, line, everything=everything):
-            if not isinstance(found, Dead):
+    def matching() -> Iterator[QueuedDeadLetter]:
+        for found in letters(admin, queue, everything=everything):
+            if not isinstance(found, QueuedDeadLetter):
                 others["other records"] += 1
-            elif wanted.matches(found, line.topic):
+            elif criteria.matches(found, queue.topic):
                 classes[found.letter.error_class] += 1
                 yield found
             else:
                 others["other letters"] += 1
 
     try:
-        shown: Iterable[Dead] = matching()
+        shown: Iterable[QueuedDeadLetter] = matching()
         if limit is None and not json:
             limit = _SHOWN
         if limit is not None:
@@ -144,7 +144,7 @@ def show(
     finally:
         admin.close()
     kind = "dead letter" if everything else "pending dead letter"
-    words = [f"{line.name}: {counted(sum(classes.values()), kind)}{_listed(classes)}"]
+    words = [f"{queue.name}: {counted(sum(classes.values()), kind)}{_listed(classes)}"]
     words += [f"{count:,} {name} left out" for name, count in sorted(others.items())]
     print_message("; ".join(words))
 
@@ -195,27 +195,27 @@ def replay(
     letter topic. So do those with an incomplete message that its topic no longer has.
     """
     from sentstream.kafka.clients.open import open_client
-    from sentstream.kafka.dead_letters.queue import Filter, Line
+    from sentstream.kafka.dead_letters.queue import DeadLetterQueue, Filter
     from sentstream.kafka.dead_letters.replay import Replay, dry_plan
 
-    line = Line(topic, dead_letter_topic, group)
-    line.check()
-    wanted = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
+    queue = DeadLetterQueue(topic, dead_letter_topic, group)
+    queue.check()
+    criteria = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
     if not yes and not dry_run and not is_terminal(sys.stdin):
         raise UsageError("there is no terminal to ask for confirmation", hint="give --yes, or --dry-run")
     kafka = open_client(client, load_settings(client_config, bootstrap_servers))
     kafka.check()
     if dry_run:
-        plan = dry_plan(kafka, line, wanted, to_topic=to_topic, limit=limit)
+        plan = dry_plan(kafka, queue, criteria, to_topic=to_topic, limit=limit)
         if json:
             print_json({"dry_run": True, **plan.to_dict()})
         else:
             print_data(_planned(plan))
             print_data("dry run: nothing was done")
         return
-    work = Replay(kafka, line, warn=warn)
+    work = Replay(kafka, queue, warn=warn)
     try:
-        plan = work.plan(wanted, to_topic=to_topic, limit=limit)
+        plan = work.plan(criteria, to_topic=to_topic, limit=limit)
         if plan.count and not yes:
             print_message(_planned(plan))
             typer.confirm("replay them?", abort=True, err=True)
@@ -230,7 +230,7 @@ def replay(
         work.close()
     if outcome.kept:
         raise DeliveryError(
-            f"{counted(outcome.kept, 'dead letter')} could not be replayed and stay in {line.name}",
+            f"{counted(outcome.kept, 'dead letter')} could not be replayed and stay in {queue.name}",
             hint="see above for the reasons",
         )
 
@@ -243,11 +243,11 @@ def _offset(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _age(dead: Dead) -> tuple[int, int, int]:
+def _age(dead: QueuedDeadLetter) -> tuple[int, int, int]:
     return dead.letter.timestamp, dead.record.partition, dead.record.offset
 
 
-def _as_dict(dead: Dead) -> dict[str, Any]:
+def _as_dict(dead: QueuedDeadLetter) -> dict[str, Any]:
     """A dead letter with all its parts, ready for JSON."""
     record, letter = dead.record, dead.letter
     return {
@@ -280,7 +280,7 @@ def _text(value: bytes | None) -> str | dict[str, str] | None:
         return {"base64": base64.b64encode(value or b"").decode()}
 
 
-def _cells(dead: Dead) -> tuple[str, ...]:
+def _cells(dead: QueuedDeadLetter) -> tuple[str, ...]:
     """A dead letter as the cells of a line."""
     from sentstream.markup import printable
 
@@ -313,7 +313,7 @@ def _time(milliseconds: int) -> str:
         return ""
 
 
-def _print_table(shown: Iterable[Dead]) -> None:
+def _print_table(shown: Iterable[QueuedDeadLetter]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -324,20 +324,20 @@ def _print_table(shown: Iterable[Dead]) -> None:
     table.add_column("error, value", overflow="fold")
     for dead in shown:
         time, topic, partition, offset, error, message, value = _cells(dead)
-        said = Text.assemble((error, "bold"), f": {message}", "\n" if value else "", (value, "dim"))
-        table.add_row(Text(time), Text(f"{topic}-{partition} @ {offset}"), said)
+        cell = Text.assemble((error, "bold"), f": {message}", "\n" if value else "", (value, "dim"))
+        table.add_row(Text(time), Text(f"{topic}-{partition} @ {offset}"), cell)
     open_console().print(table)
 
 
 def _planned(plan: ReplayPlan) -> str:
     """The plan in words."""
-    where = plan.to_topic or ", ".join(plan.sources) or "their topic"
+    target = plan.to_topic or ", ".join(plan.sources) or "their topic"
     words = [
-        f"{counted(plan.count, 'dead letter')} of {plan.pending:,} pending in {plan.line.name}"
-        f" → {where}{_listed(plan.letters)}"
+        f"{counted(plan.count, 'dead letter')} of {plan.pending:,} pending in {plan.queue.name}"
+        f" → {target}{_listed(plan.letters)}"
     ]
     if plan.passed_over:
-        words.append(f"{plan.passed_over:,} others move to the end of {plan.line.name} and stay pending")
+        words.append(f"{plan.passed_over:,} others move to the end of {plan.queue.name} and stay pending")
     if plan.foreign:
         words.append(f"{plan.foreign:,} records are not dead letters or cannot be read")
     return "\n".join(words)
@@ -345,9 +345,9 @@ def _planned(plan: ReplayPlan) -> str:
 
 def _show_outcome(plan: ReplayPlan, outcome: Outcome) -> None:
     """Print the final summary on standard error."""
-    where = plan.to_topic or ", ".join(plan.sources)
+    target = plan.to_topic or ", ".join(plan.sources)
     lines = {
-        "replayed": f"{outcome.count:,}{f' → {where}' if where else ''}{_listed(outcome.replayed)}",
+        "replayed": f"{outcome.count:,}{f' → {target}' if target else ''}{_listed(outcome.replayed)}",
         "pending": f"{max(0, plan.pending - outcome.count):,}",
     }
     if outcome.kept:

@@ -132,8 +132,8 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
     if len(names) > 1 or names == ["-"]:
         raise UsageError("--where needs exactly one file", hint="sentstream explain FILE --where 'id = 77'")
     found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
-    listed = ", ".join(f"{place:,}" for place, _ in found)
-    words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
+    matches = ", ".join(f"{index:,}" for index, _ in found)
+    words = f"row {matches}" if len(found) == 1 else f"rows {matches}"
     warn(f"explained: {words}" + (f", the first {len(found)} of more matching rows" if more else ""))
     return [text for _, text in found]
 
@@ -141,8 +141,8 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
 def _lines() -> list[str]:
     """The tweets on standard input. Blank lines are kept, so that a tweet's number is its line."""
     if sys.stdin is None or sys.stdin.isatty():
-        what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"standard input is {what}", hint="pipe tweets in, one per line")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {state}", hint="pipe tweets in, one per line")
     # Only a line feed ends a line: a tweet may contain other characters at which str.splitlines() splits.
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
     if lines == [""]:

@@ -172,11 +172,11 @@ def show(result: Export, *, as_json: bool) -> None:
     """Print the result of an export."""
     bundle = result.bundle
     if as_json:
-        about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
-        about["reference"] = bundle.config.get("reference")
-        about |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": bundle.size}
+        facts = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
+        facts["reference"] = bundle.config.get("reference")
+        facts |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": bundle.size}
         speed = result.speed and dict(zip(("texts_a_second", "default_model"), result.speed, strict=True))
-        print_json({**about, "warnings": result.warnings, "notes": result.notes, "speed": speed})
+        print_json({**facts, "warnings": result.warnings, "notes": result.notes, "speed": speed})
         return
     console = open_console(highlight=False, soft_wrap=True)
     parity = bundle.config["parity"]
@@ -197,8 +197,10 @@ def show(result: Export, *, as_json: bool) -> None:
             + (f"; Keras gives no number for {parity['without_answer']}" if parity["without_answer"] else "")
         )
     if result.speed:
-        ours, shipped = result.speed
-        console.print(f"speed:   {ours:,.0f} texts/s per thread, {ours / shipped:.2f} × the model tweets")
+        exported, shipped = result.speed
+        console.print(
+            f"speed:   {exported:,.0f} texts/s per thread, {exported / shipped:.2f} × the model tweets"
+        )
     if rounding := parity.get("rounding"):
         console.print(
             f"int8:    tables in int8 changed probabilities by {rounding['mean_abs_difference']:.4f} on"
@@ -211,9 +213,9 @@ def show(result: Export, *, as_json: bool) -> None:
             f" average, {moved['max_abs_difference']:.4f} at most;"
             f" {moved['labels_changed']:,} of {moved['rows']:,} labels changed"
         )
-    for rows, found in bundle.config["metrics"].items():
+    for rows, metrics in bundle.config["metrics"].items():
         console.print(
-            f"scores:  {rows}: accuracy {100 * found['accuracy']:.2f} % of {found['n']:,}", markup=False
+            f"scores:  {rows}: accuracy {100 * metrics['accuracy']:.2f} % of {metrics['n']:,}", markup=False
         )
     if bundle.reference is not None:
         console.print(f"drift:   measured against {bundle.reference}", markup=False)

@@ -93,6 +93,6 @@ def fine_tune(
             layer_decay=layer_decay,
             resume=resume,
             progress=watch.progress,
-            told=watch.told,
+            on_epoch=watch.on_epoch,
         )
     options.show(result, as_json=json)

@@ -30,14 +30,14 @@ def section(card: str, *titles: str) -> list[str]:
 
 def license_name(card: str) -> str | None:
     """The ``license`` in the card's metadata (YAML front matter), if any."""
-    found = _LICENSE.search(_split(card)[0])
-    return found[1].strip() if found else None
+    match = _LICENSE.search(_split(card)[0])
+    return match[1].strip() if match else None
 
 
 def _split(card: str) -> tuple[str, str]:
     """Front matter and body."""
-    found = re.match(r"---\n(.*?)^---$\n?", card, re.DOTALL | re.MULTILINE)
-    return (found[1], card[found.end() :]) if found else ("", card)
+    match = re.match(r"---\n(.*?)^---$\n?", card, re.DOTALL | re.MULTILINE)
+    return (match[1], card[match.end() :]) if match else ("", card)
 
 
 def _blocks(card: str) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,7 @@ def list_(json: Json = False) -> None:
     """
     from sentstream.bundle import DEFAULT_MODEL, list_models, load_bundle
 
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     code = 0
     for name in list_models():
         entry: dict[str, Any] = {"name": name, "default": name == DEFAULT_MODEL}
@@ -80,13 +80,13 @@ def list_(json: Json = False) -> None:
         except SentstreamError as error:
             entry["error"] = str(error)
             code = code or error.exit_code
-        found.append(entry)
+        entries.append(entry)
     if json:
-        print_json(found)
+        print_json(entries)
     elif is_terminal(sys.stdout):
-        _print_list(found)
+        _print_list(entries)
     else:
-        for entry in found:
+        for entry in entries:
             print_data("\t".join(_plain(entry)))
     raise typer.Exit(code)
 
@@ -121,13 +121,13 @@ def show(
     if card:
         print_data(_harmless(bundle.card) if is_terminal(sys.stdout) else bundle.card, end="")
     elif json:
-        about = {
+        facts = {
             "digest": bundle.digest,
             "size": bundle.size,
             "path": str(bundle.path),
             "config": bundle.config,
         }
-        print_json(about)
+        print_json(facts)
     else:
         _print_rows(_all_facts(bundle) if full else _head(bundle))
 
@@ -141,7 +141,7 @@ def verify(model: Models, json: Json = False) -> None:
     from sentstream.bundle import load_bundle
     from sentstream.session import Session
 
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     code = 0
     for name in model:
         entry: dict[str, Any] = {"model": name}
@@ -151,12 +151,14 @@ def verify(model: Models, json: Json = False) -> None:
         except SentstreamError as error:
             entry.update(ok=False, error=str(error), exit_code=error.exit_code)
             code = code or error.exit_code
-        found.append(entry)
+        entries.append(entry)
         if not json:
-            what = f"ok {entry['digest']} {entry['provider']}" if entry["ok"] else f"error: {entry['error']}"
-            print_data(harmless_line(f"{name}: {what}"), flush=True)
+            outcome = (
+                f"ok {entry['digest']} {entry['provider']}" if entry["ok"] else f"error: {entry['error']}"
+            )
+            print_data(harmless_line(f"{name}: {outcome}"), flush=True)
     if json:
-        print_json(found)
+        print_json(entries)
     raise typer.Exit(code)
 
 
@@ -188,7 +190,7 @@ def _plain(entry: dict[str, Any]) -> Iterator[str]:
     yield "default" if entry["default"] else ""
 
 
-def _print_list(found: list[dict[str, Any]]) -> None:
+def _print_list(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -196,7 +198,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
     for name in ("size", "parameters", "words", "pairs"):
         table.add_column(name, justify="right")
     broken: list[dict[str, Any]] = []
-    for entry in found:
+    for entry in entries:
         model = Text(entry["name"] + (" (default)" if entry["default"] else ""))
         if "error" in entry:
             table.add_row(model, Text("broken", style="red"))
@@ -224,8 +226,8 @@ def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
     parameters = bundle.config["provenance"].get("parameters")
     vocabulary = bundle.config["vocabulary"]
     yield "model", f"{bundle.name} {bundle.version}"
-    if about := introduction(bundle.card):
-        yield "about", about
+    if text := introduction(bundle.card):
+        yield "about", text
     yield "labels", ", ".join(bundle.labels)
     yield "reads", f"the first {bundle.config['limits']['max_chars']:,} characters of a text"
     yield "knows", f"{counted(vocabulary['words'], 'word')}, {counted(vocabulary['pairs'], 'word pair')}"
@@ -235,8 +237,8 @@ def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "digest", bundle.digest
     yield "path", str(bundle.path)
     figures = [
-        ("held out in training" if name == "validation" else name, _figures(found))
-        for name, found in bundle.config["metrics"].items()
+        ("held out in training" if name == "validation" else name, _figures(metrics))
+        for name, metrics in bundle.config["metrics"].items()
     ]
     if bundle.reference is not None:
         yield "drift from", str(bundle.reference)
@@ -252,17 +254,17 @@ def _titled(title: str, lines: list[str]) -> Iterator[tuple[str, str]]:
     yield from zip([title, *[""] * len(lines)], lines, strict=False)
 
 
-def _figures(found: Any) -> str:
+def _figures(metrics: Any) -> str:
     """Accuracy, macro-recall with intervals and rows of one data set, as far as the bundle has them."""
     from sentstream.report.words import interval, percent
 
-    if not isinstance(found, dict):
+    if not isinstance(metrics, dict):
         return ""
-    rows, words = found.get("n"), []
+    rows, words = metrics.get("n"), []
     for key, name in ("accuracy", "accuracy"), ("macro_recall", "macro-recall"):
-        if isinstance(found.get(key), float):
-            words.append(f"{name} {percent(found[key])}")
-            ends = found.get("interval" if key == "accuracy" else f"{key}_interval")
+        if isinstance(metrics.get(key), float):
+            words.append(f"{name} {percent(metrics[key])}")
+            ends = metrics.get("interval" if key == "accuracy" else f"{key}_interval")
             if isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, float) for end in ends):
                 words[-1] += f" ({interval((ends[0], ends[1]))})"
     if words and isinstance(rows, int):
@@ -272,7 +274,7 @@ def _figures(found: Any) -> str:
 
 def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     """All facts; title lines have no values."""
-    about = {
+    facts = {
         "name": bundle.name,
         "version": bundle.version,
         "labels": list(bundle.labels),
@@ -281,7 +283,7 @@ def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         "path": str(bundle.path),
     }
     sections = ((name, bundle.config.get(name, {})) for name in _SECTIONS)
-    for title, part in (("model", about), *sections):
+    for title, part in (("model", facts), *sections):
         if part:
             yield title, ""
         for key, value in _facts(part):
@@ -316,8 +318,8 @@ def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         if isinstance(value, dict) and value:
             yield from _facts(value, f"{prefix}{key}.")
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-            for place, item in enumerate(value, start=1):
-                yield f"{prefix}{key}.{place}", _word(item)
+            for index, item in enumerate(value, start=1):
+                yield f"{prefix}{key}.{index}", _word(item)
         else:
             yield prefix + key, _word(value)
 

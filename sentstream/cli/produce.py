@@ -125,8 +125,8 @@ def produce(
                     stopped=lambda: bool(signals),
                 )
             if json:
-                about = {**report.to_dict(), "interrupted": bool(signals)}
-                print_json(about, flush=True)
+                facts = {**report.to_dict(), "interrupted": bool(signals)}
+                print_json(facts, flush=True)
             else:
                 _show_report(report)
 
@@ -163,8 +163,8 @@ def _show_plan(production: Production, *, as_json: bool) -> None:
                 "value": first.value and first.value.decode(errors="replace"),
                 "timestamp": first.timestamp,
             }
-        about = {"dry_run": True, "rows": production.rows, **production.to_dict(), "first": record}
-        print_json(about)
+        facts = {"dry_run": True, "rows": production.rows, **production.to_dict(), "first": record}
+        print_json(facts)
         return
     for source in production.sources:
         print_data(f"{source.name} → {production.topic}: {counted_rows(source.total)}")

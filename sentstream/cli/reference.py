@@ -59,7 +59,7 @@ def reference(
         raise OutputExistsError(f"{output} already exists", hint="give --overwrite, or another --output")
     loaded = Model.load(model, provider=provider)
     with row_bar("scoring") as progress:
-        found = measure(
+        result = measure(
             inputs,
             loaded,
             text_column=text_column,
@@ -67,11 +67,11 @@ def reference(
             storage_options=parse_storage_options(storage_option),
             progress=progress,
         )
-    found.save(output, overwrite=overwrite)
+    result.save(output, overwrite=overwrite)
     if json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
         return
-    texts = found.texts
+    texts = result.texts
     shares = ", ".join(f"{label} {count / texts.texts:.1%}" for label, count in texts.labels.items())
     unknown = "" if texts.unknown_share is None else f", unknown words {texts.unknown_share:.1%}"
     print_data(

@@ -34,7 +34,7 @@ from sentstream.errors import SkippedInputsError, UsageError, counted
 if TYPE_CHECKING:
     from sentstream.dataset import Plan, Report
     from sentstream.dataset.plan import PlannedFile
-    from sentstream.dataset.planner import LookAt
+    from sentstream.dataset.planner import Inspect
     from sentstream.dataset.report import NodeShare
     from sentstream.dataset.run import Drive
     from sentstream.scorer.tally import Tally
@@ -284,11 +284,11 @@ def score(
         raise UsageError("no input", hint="name files or directories; see sentstream score --help")
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both write to standard output", hint="give --output FILE")
-    elsewhere = _Elsewhere.of(on, workers, gpus_per_worker, provider, threads, device, profile)
+    cluster = _ClusterOptions.of(on, workers, gpus_per_worker, provider, threads, device, profile)
     # Shown from the start: loading the model and inspecting many files can take seconds.
     with (
         row_bar("scoring", shown=not dry_run) as bar,
-        _connected(elsewhere) as (look_at, drive),
+        _connected(cluster) as (inspect, drive),
         prepare(
             [*(inputs or ()), *(read_list(files_from) if files_from else ())],
             output=output,
@@ -318,10 +318,10 @@ def score(
             device=device,
             gpu_memory=parse_gpu_memory(gpu_memory),
             storage_options=parse_storage_options(storage_option),
-            workers=None if elsewhere is None else elsewhere.provider,
-            look_at=look_at,
+            workers=None if cluster is None else cluster.provider,
+            inspect=inspect,
             warn=warn,
-            listed=files_from is not None,
+            from_list=files_from is not None,
         ) as plan,
     ):
         if plan.model.fallback:
@@ -352,7 +352,7 @@ def score(
 
 
 @dataclass(frozen=True)
-class _Elsewhere:
+class _ClusterOptions:
     """The cluster that ``--on``, ``--workers`` and ``--gpus-per-worker`` ask for."""
 
     engine: str
@@ -369,7 +369,7 @@ class _Elsewhere:
         threads: int | None,
         device: int | None,
         profile: bool,
-    ) -> _Elsewhere | None:
+    ) -> _ClusterOptions | None:
         """The cluster of these options, or None.
 
         Raises:
@@ -380,8 +380,8 @@ class _Elsewhere:
                 option = "--workers" if workers is not None else "--gpus-per-worker"
                 raise UsageError(f"{option} applies only to a cluster", hint="add --on ray")
             return None
-        for option, given in {"--threads": threads, "--device": device, "--profile": profile or None}.items():
-            if given is not None:
+        for option, value in {"--threads": threads, "--device": device, "--profile": profile or None}.items():
+            if value is not None:
                 raise UsageError(
                     f"{option} applies only to this machine, but --on {engine} runs on a cluster",
                     hint=f"leave out {option}; --workers sets the number of workers",
@@ -400,27 +400,27 @@ class _Elsewhere:
 
 
 @contextmanager
-def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | None]]:
+def _connected(options: _ClusterOptions | None) -> Iterator[tuple[Inspect, Drive | None]]:
     """What inspects the inputs and what does the work; the latter is None for this process."""
-    from sentstream.dataset.planner import look_here
+    from sentstream.dataset.planner import inspect_locally
 
-    if elsewhere is None:
-        yield look_here, None
+    if options is None:
+        yield inspect_locally, None
         return
     from sentstream.engines.ray.cluster import connect
     from sentstream.engines.ray.drive import RayDrive
-    from sentstream.engines.ray.look import RayLook
+    from sentstream.engines.ray.look import RayInspector
 
-    with connect(elsewhere.engine, workers=elsewhere.workers, gpus_per_worker=elsewhere.gpus) as cluster:
-        yield RayLook(cluster), RayDrive(cluster)
+    with connect(options.engine, workers=options.workers, gpus_per_worker=options.gpus) as cluster:
+        yield RayInspector(cluster), RayDrive(cluster)
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
     """Print the plan on standard output."""
     if as_json:
-        about = plan.to_dict(streamed=True)
-        about["outputs"] = map(_with_schema, about["outputs"], plan.files)
-        print_json({"dry_run": True, "rows": plan.rows, **about})
+        facts = plan.to_dict(streamed=True)
+        facts["outputs"] = map(_with_schema, facts["outputs"], plan.files)
+        print_json({"dry_run": True, "rows": plan.rows, **facts})
         return
     model = plan.model
     print_data(f"model {model.name} {model.version}, {plan.provider}, {counted(model.threads, 'thread')}")

@@ -152,7 +152,7 @@ def train(
             resume=resume,
             epochs=epochs,
             progress=watch.progress,
-            told=watch.told,
-            told_of_vectors=options.tell_coverage,
+            on_epoch=watch.on_epoch,
+            on_vectors=options.report_coverage,
         )
     options.show(result, as_json=json)

@@ -128,7 +128,7 @@ def tune(
     from sentstream.report.page import write_page
     from sentstream_train.report.search import search_next, search_page, search_tables
 
-    def tell(search: Search) -> None:
+    def write_report(search: Search) -> None:
         so_far = search.to_dict()
         warn(_line(so_far))
         write_page(output / "search.html", search_page(so_far), overwrite=True)
@@ -150,7 +150,7 @@ def tune(
             seconds=seconds,
             resume=resume,
             progress=progress,
-            after_trial=tell,
+            after_trial=write_report,
         ).to_dict()
     deliver(
         result,

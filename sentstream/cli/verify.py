@@ -65,7 +65,7 @@ def verify(
     """
     from sentstream.dataset.verify import verify as compare
 
-    found = compare(
+    result = compare(
         output,
         inputs=inputs,
         sample=sample,
@@ -74,19 +74,19 @@ def verify(
         storage_options=parse_storage_options(storage_option),
     )
     if json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
     else:
-        for finding in found.findings[:_MOST]:
+        for finding in result.findings[:_MOST]:
             print_data(harmless_line(f"{finding.name}: {finding.problem}"))
         print_data(
-            f"{counted(found.outputs, 'output')}, {counted(found.rows, 'row')}, {found.bytes:,} bytes"
-            + (f", {counted(found.skipped, 'input')} skipped" if found.skipped else "")
-            + (f", {counted(found.sampled, 'row')} scored again" if found.sampled else "")
-            + ("" if found.findings else ": matches the manifest")
+            f"{counted(result.outputs, 'output')}, {counted(result.rows, 'row')}, {result.bytes:,} bytes"
+            + (f", {counted(result.skipped, 'input')} skipped" if result.skipped else "")
+            + (f", {counted(result.sampled, 'row')} scored again" if result.sampled else "")
+            + ("" if result.findings else ": matches the manifest")
         )
-    if found.findings:
-        first = found.findings[0]
+    if result.findings:
+        first = result.findings[0]
         raise VerificationError(
-            f"{output}: {counted(len(found.findings), 'finding')}, the first {first.name}: {first.problem}",
+            f"{output}: {counted(len(result.findings), 'finding')}, the first {first.name}: {first.problem}",
             hint="remove the files that are wrong and run score with --resume to write them again",
         )

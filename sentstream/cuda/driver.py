@@ -31,8 +31,8 @@ class Driver:
         """Return why this device is not available; None if it is."""
         if self.problem or device < self.devices:
             return self.problem
-        there = "only device 0" if self.devices == 1 else f"only devices 0 to {self.devices - 1}"
-        return f"there is no CUDA device {device}, {there}"
+        available = "only device 0" if self.devices == 1 else f"only devices 0 to {self.devices - 1}"
+        return f"there is no CUDA device {device}, {available}"
 
 
 def driver(library: str = _DRIVER) -> Driver:

@@ -31,8 +31,8 @@ def preload(onnxruntime: Any) -> str | None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):  # it prints the libraries it does not find
         getattr(onnxruntime, "preload_dlls", lambda: None)()
-    found = _FAILED.search(printed.getvalue())
-    return found and found[1].replace("\\", "/").rpartition("/")[2]
+    match = _FAILED.search(printed.getvalue())
+    return match and match[1].replace("\\", "/").rpartition("/")[2]
 
 
 @contextlib.contextmanager

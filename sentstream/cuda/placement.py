@@ -80,8 +80,8 @@ class Placement:
             if provider == CPU and len(self.counts) > 1:
                 named = [f"{node.name} ({node.operator})" for node in self.compute_on_cpu]
                 rest = [f"{len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
-                what = ", ".join(named[:_MOST_NAMED] + rest)
-                words += f" (not for shapes: {what})" if named else " (shapes only)"
+                nodes = ", ".join(named[:_MOST_NAMED] + rest)
+                words += f" (not for shapes: {nodes})" if named else " (shapes only)"
             parts.append(words)
         return ", ".join(parts)
 
@@ -99,8 +99,8 @@ def read_profile(events: Iterable[Mapping[str, Any]], shapes: frozenset[str] = f
     """
     nodes = []
     for event in events:
-        about = event.get("args") or {}
-        if event.get("cat") == "Node" and about.get("provider"):
+        details = event.get("args") or {}
+        if event.get("cat") == "Node" and details.get("provider"):
             name = str(event["name"]).removesuffix(_SUFFIX)
-            nodes.append(Node(name, str(about.get("op_name", "")), str(about["provider"])))
+            nodes.append(Node(name, str(details.get("op_name", "")), str(details["provider"])))
     return Placement(tuple(nodes), shapes)

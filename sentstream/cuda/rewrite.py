@@ -40,11 +40,11 @@ def use_float_products(model: ModelProto) -> int:
         How many products were rewritten; 0 where the graph is left as it was.
     """
     graph, done = model.graph, 0
-    known = _constants(graph)
+    constants = _constants(graph)
     for scan in graph.node:
         if scan.op_type == "Scan":
             try:
-                plan = _Plan.of(graph, scan, known)
+                plan = _Plan.of(graph, scan, constants)
             except _Other:
                 continue
             plan.apply(graph)
@@ -67,13 +67,13 @@ def scan_inputs(scan: NodeProto) -> int:
 
 def names_read(graph: GraphProto) -> Counter[str]:
     """How often each name is read, by the graphs inside of this one as well."""
-    found = Counter(one.name for one in graph.output)
+    counts = Counter(one.name for one in graph.output)
     for node in graph.node:
-        found.update(node.input)
+        counts.update(node.input)
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                found.update(names_read(attribute.g))
-    return found
+                counts.update(names_read(attribute.g))
+    return counts
 
 
 @dataclass
@@ -103,70 +103,74 @@ class _Plan:
     most: int = 0
 
     @classmethod
-    def of(cls, graph: GraphProto, scan: NodeProto, known: dict[str, _Array]) -> _Plan:
+    def of(cls, graph: GraphProto, scan: NodeProto, constants: dict[str, _Array]) -> _Plan:
         """Raises ``_Other`` where a step cannot be rewritten as a whole."""
         body, states = body_of(scan), len(scan.input) - scan_inputs(scan)
-        places = [at for at, one in enumerate(body.input[:states]) if _kind(one) == _UINT8]
-        made = {name: node for node in graph.node for name in node.output}
-        firsts = [_need(made.get(scan.input[at])) for at in places]
+        indices = [index for index, one in enumerate(body.input[:states]) if _kind(one) == _UINT8]
+        producers = {name: node for node in graph.node for name in node.output}
+        firsts = [_need(producers.get(scan.input[index])) for index in indices]
         reads = names_read(graph)
         _check(all(reads[one.output[0]] == 1 for one in firsts))
-        lasts = {scan.output[at] for at in places}
+        lasts = {scan.output[index] for index in indices}
         read = {one.output[0]: one for one in graph.node if lasts & set(one.input)}
         _check(sum(reads[name] for name in lasts) == len(read))
-        plan = cls(scan, _zero_of(body, known), {body.input[at].name for at in places}, firsts, read)
+        plan = cls(
+            scan, _zero_of(body, constants), {body.input[index].name for index in indices}, firsts, read
+        )
         # Plain numbers are all that anybody makes of the last states.
         for node in read.values():
             _check(node.op_type == "DequantizeLinear" and len(node.input) == 3)
-            _check(node.input[0] in lasts and known.get(node.input[1], np.zeros(0)).size == 1)
-            _check(plan._is_zero(node.input[2], known))
-        plan._walk(body, known)
+            _check(node.input[0] in lasts and constants.get(node.input[1], np.zeros(0)).size == 1)
+            _check(plan._is_zero(node.input[2], constants))
+        plan._walk(body, constants)
         plan.most = max(plan.most, *(abs(_filled(first) - plan.zero) for first in firsts))
-        outputs = [at for at, one in enumerate(body.output) if one.name in plan.whole]
-        _check(bool(plan.products) and outputs == places)
+        outputs = [index for index, one in enumerate(body.output) if one.name in plan.whole]
+        _check(bool(plan.products) and outputs == indices)
         for weights, _ in plan.products.values():
             _check(int(np.abs(weights.astype(np.int64)).sum(axis=0).max()) * plan.most < EXACT)
         return plan
 
-    def _walk(self, body: GraphProto, known: dict[str, _Array]) -> None:
-        made = {name: node for node in body.node for name in node.output}
+    def _walk(self, body: GraphProto, constants: dict[str, _Array]) -> None:
+        producers = {name: node for node in body.node for name in node.output}
         reads = names_read(body)
         for node in body.node:
-            given = [name for name in node.input if name in self.whole]
+            whole_inputs = [name for name in node.input if name in self.whole]
             if node.op_type == "QuantizeLinear":
                 source, scale, zero = node.input
-                _check(scale in known and known[scale].size == 1 and self._is_zero(zero, known))
+                _check(scale in constants and constants[scale].size == 1 and self._is_zero(zero, constants))
                 # Tanh lies within ±1: mostly no more than what uint8 holds on either side.
-                most = int(np.rint(np.float32(1) / known[scale].reshape(())))
-                bounded = source in made and made[source].op_type == "Tanh"
-                if not bounded or not 0 < most <= min(self.zero, 255 - self.zero):
-                    most = max(self.zero, 255 - self.zero)
+                limit = int(np.rint(np.float32(1) / constants[scale].reshape(())))
+                bounded = source in producers and producers[source].op_type == "Tanh"
+                if not bounded or not 0 < limit <= min(self.zero, 255 - self.zero):
+                    limit = max(self.zero, 255 - self.zero)
                     self.saturated.add(node.output[0])
-                self.most = max(self.most, most)
+                self.most = max(self.most, limit)
                 self.whole.add(node.output[0])
             elif node.op_type == "MatMulInteger":
-                _check(len(node.input) == 3 and given == [node.input[0]])
-                weights = known.get(node.input[1], np.zeros(0))
-                _check(weights.dtype == np.int8 and weights.ndim == 2 and self._is_zero(node.input[2], known))
+                _check(len(node.input) == 3 and whole_inputs == [node.input[0]])
+                weights = constants.get(node.input[1], np.zeros(0))
+                _check(
+                    weights.dtype == np.int8 and weights.ndim == 2 and self._is_zero(node.input[2], constants)
+                )
                 after = [one for one in body.node if node.output[0] in one.input]
                 _check(len(after) == 1 == reads[node.output[0]] and _casts_to_float(after[0]))
                 self.products[node.output[0]] = weights, after[0]
-            elif given and node.op_type == "Cast":
+            elif whole_inputs and node.op_type == "Cast":
                 _check(node.attribute[0].i == TensorProto.INT32)
-            elif given:
-                _check(node.op_type in ("Concat", "Max") and len(given) == len(node.input))
+            elif whole_inputs:
+                _check(node.op_type in ("Concat", "Max") and len(whole_inputs) == len(node.input))
                 self.whole.add(node.output[0])
-            elif node.op_type == "Mul" and all(name in known for name in node.input):
-                left, right = (known[name] for name in node.input)
+            elif node.op_type == "Mul" and all(name in constants for name in node.input):
+                left, right = (constants[name] for name in node.input)
                 self.folded[node.output[0]] = left * right
 
-    def _is_zero(self, name: str, known: dict[str, _Array]) -> bool:
-        value = known.get(name, np.zeros(0))
+    def _is_zero(self, name: str, constants: dict[str, _Array]) -> bool:
+        value = constants.get(name, np.zeros(0))
         return value.dtype == np.uint8 and value.size == 1 and int(value.reshape(())) == self.zero
 
-    def _named(self, what: str) -> str:
+    def _named(self, name: str) -> str:
         """The name of a constant of this ``Scan``'s."""
-        return f"{self.scan.output[0]}.{what}"
+        return f"{self.scan.output[0]}.{name}"
 
     def apply(self, graph: GraphProto) -> None:
         """Do it."""
@@ -217,24 +221,24 @@ class _Plan:
 
 def _constants(graph: GraphProto) -> dict[str, _Array]:
     """What a graph knows beforehand: its constants, some side by side, and the largest of equal ones."""
-    found = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    made = {name: node for node in graph.node for name in node.output}
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
-        if node.op_type == "Concat" and all(name in found for name in node.input):
+        if node.op_type == "Concat" and all(name in constants for name in node.input):
             (axis,) = (one.i for one in node.attribute if one.name == "axis")
-            found[node.output[0]] = np.concatenate([found[name] for name in node.input], axis=axis)
+            constants[node.output[0]] = np.concatenate([constants[name] for name in node.input], axis=axis)
         elif node.op_type == "ReduceMax":
-            source = made.get(node.input[0])
+            source = producers.get(node.input[0])
             if source is not None and source.op_type == "ConstantOfShape" and len(source.attribute) == 1:
-                found[node.output[0]] = numpy_helper.to_array(source.attribute[0].t).reshape(())
-    return found
+                constants[node.output[0]] = numpy_helper.to_array(source.attribute[0].t).reshape(())
+    return constants
 
 
-def _zero_of(body: GraphProto, known: dict[str, _Array]) -> int:
+def _zero_of(body: GraphProto, constants: dict[str, _Array]) -> int:
     """The ``uint8`` that the quantizers of a step put 0 at."""
     zeros = [one.input[2] for one in body.node if one.op_type == "QuantizeLinear" and len(one.input) == 3]
-    _check(bool(zeros) and known.get(zeros[0], np.zeros(0)).size == 1)
-    return int(known[zeros[0]].reshape(()))
+    _check(bool(zeros) and constants.get(zeros[0], np.zeros(0)).size == 1)
+    return int(constants[zeros[0]].reshape(()))
 
 
 def _filled(node: NodeProto) -> int:

@@ -31,8 +31,8 @@ def shape_nodes(graph: GraphProto, outer: frozenset[str] = frozenset()) -> froze
         bodies = [one.g for one in node.attribute if one.HasField("g")]
         for body in bodies:
             found |= shape_nodes(body, frozenset(values))
-        given = [name for name in node.input if name not in constants]
-        derived = bool(given) and all(name in values for name in given)
+        inputs = [name for name in node.input if name not in constants]
+        derived = bool(inputs) and all(name in values for name in inputs)
         if node.op_type in _SOURCES or (derived and not bodies and node.op_type != "ConstantOfShape"):
             found.add(node.name)
             values.update(node.output)

@@ -18,18 +18,18 @@ class Values(Generic[_Item, _Value]):
 
     Args:
         items: The items, which can be iterated repeatedly.
-        of: Returns the value of an item.
+        key: Returns the value of an item.
         hashes: The hashes of the values, if something else has gone through the items; any order.
     """
 
     def __init__(
         self,
         items: Iterable[_Item],
-        of: Callable[[_Item], _Value],
+        key: Callable[[_Item], _Value],
         hashes: array[int] | None = None,
     ) -> None:
-        self._items, self._of = items, of
-        found = np.fromiter((hash(of(item)) for item in items), np.int64) if hashes is None else hashes
+        self._items, self._of = items, key
+        found = np.fromiter((hash(key(item)) for item in items), np.int64) if hashes is None else hashes
         self._hashes = np.sort(np.asarray(found, np.int64))
 
     def __contains__(self, value: object) -> bool:

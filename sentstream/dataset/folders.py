@@ -25,7 +25,7 @@ def folder(column: str, value: str | bytes | None) -> str:
     >>> folder("lang", "en"), folder("city", "São Paulo"), folder("lang", None)
     ('lang=en', 'city=S%C3%A3o%20Paulo', 'lang=__HIVE_DEFAULT_PARTITION__')
     """
-    key = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", column)
+    key = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", column)
     return f"{key}={NULL if value is None else quote(value, safe='')}"
 
 
@@ -35,13 +35,13 @@ def folder_values(name: str) -> dict[str, str | None]:
     >>> folder_values("logs/lang=en/city=S%C3%A3o Paulo/part.parquet")
     {'lang': 'en', 'city': 'São Paulo'}
     """
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for part in re.split(r"[/\\\\]", name)[:-1]:
         match = _FOLDER.fullmatch(part)
         if match:
             value = _text(match[2])
-            found[_text(match[1])] = None if value == NULL else value
-    return found
+            values[_text(match[1])] = None if value == NULL else value
+    return values
 
 
 def without_folders(name: str, columns: Iterable[str]) -> str:
@@ -91,10 +91,10 @@ class Folders:
         values = folder_values(name).items()
         return {key: _scalar(value, self.types.get(key, pa.string())) for key, value in values}
 
-    def listed(self, most: int = 5) -> str:
+    def describe(self, limit: int = 5) -> str:
         """Return the columns and some values for a message: ``lang=de, en``."""
         return "; ".join(
-            f"{key}={', '.join(sorted(values)[:most])}{', …' if len(values) > most else ''}"
+            f"{key}={', '.join(sorted(values)[:limit])}{', …' if len(values) > limit else ''}"
             for key, values in self._values.items()
         )
 

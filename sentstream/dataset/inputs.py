@@ -117,17 +117,17 @@ def find_inputs(
         MissingExtraError: The package that reads a URI is not installed.
     """
     found = Inputs(tables, options, scored=scored)
-    for given in map(without_file_scheme, inputs):
+    for name in map(without_file_scheme, inputs):
         count = len(found.snapshots)
-        if is_uri(given):
-            _find_objects(given, open_storage(given, options), output, found, format)
+        if is_uri(name):
+            _find_objects(name, open_storage(name, options), output, found, format)
         else:
             try:
-                _find(given, output and Path(output), found, format)
+                _find(name, output and Path(output), found, format)
             except OSError as error:
-                raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
+                raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
         if tables.kind not in (None, "none") and len(found.snapshots) == count:
-            raise InputFormatError(f"{given} is not {TITLES[tables.kind]}", hint="give the table's directory")
+            raise InputFormatError(f"{name} is not {TITLES[tables.kind]}", hint="give the table's directory")
     if tables.snapshot is not None and len(found.snapshots) != 1:
         raise UsageError(
             f"--snapshot takes one table, but the inputs are {len(found.snapshots)}",
@@ -158,9 +158,9 @@ def _find_table(directory: str, storage: Storage, found: Inputs, prefix: str = "
     return True
 
 
-def _find(given: str, output: Path | str | None, found: Inputs, format: Format | None) -> None:
+def _find(name: str, output: Path | str | None, found: Inputs, format: Format | None) -> None:
     """Add the files that one path stands for."""
-    path = Path(given)
+    path = Path(name)
     if path.is_dir():
         if not _find_table(str(path), LocalStorage(), found):
             _walk(path, output, found, format)
@@ -171,40 +171,40 @@ def _find(given: str, output: Path | str | None, found: Inputs, format: Format |
             return
         found.files.append(replace(_local(path, path.name, format), named=True))
         return
-    if os.path.lexists(path) or not glob.has_magic(given):
-        raise missing(given)
+    if os.path.lexists(path) or not glob.has_magic(name):
+        raise missing(name)
     root = Path(*_before_magic(path))
     count = len(found.files)
-    for match in map(Path, sorted(glob.glob(given, recursive=True))):
+    for match in map(Path, sorted(glob.glob(name, recursive=True))):
         if match.is_dir():
             below = match.relative_to(root)
             if "**" not in path.parts and not _find_table(  # ** enters directories by itself
                 str(match), LocalStorage(), found, f"{below.as_posix()}/"
             ):
                 _walk(match, output, found, format, below)
-        elif SCORED in given or not found.is_output(match.name):
+        elif SCORED in name or not found.is_output(match.name):
             if not match.exists():
                 raise missing(match)
             found.files.append(_local(match, match.relative_to(root).as_posix(), format))
     if len(found.files) == count:
-        raise _no_match(given)
+        raise _no_match(name)
 
 
 def _local(path: Path, relative: str, format: Format | None) -> Found:
     """Return a local file that was given by name or by a glob."""
     file = local_file(path)
-    return Found(file, LocalStorage(), relative, str(path.with_name(_beside(file, path.name, format))))
+    return Found(file, LocalStorage(), relative, str(path.with_name(_output_beside(file, path.name, format))))
 
 
-def _beside(file: StoredFile, name: str, format: Format | None) -> str:
+def _output_beside(file: StoredFile, name: str, format: Format | None) -> str:
     """Return the name of a file's output in the same directory."""
     found = format if layout_of_name(name) is not None else format or begins_as(file)
     return scored_name(name, found or "parquet")
 
 
-def _no_match(given: str) -> InputNotFoundError:
+def _no_match(name: str) -> InputNotFoundError:
     return InputNotFoundError(
-        f"no file matches {given}",
+        f"no file matches {name}",
         hint="check the pattern, and quote it so that the shell does not expand it",
     )
 
@@ -275,14 +275,16 @@ def _local_or_none(path: str, name: str) -> LocalFile | None:
 
 def _leave_out(directory: str, count: int, others: Sequence[str], found: Inputs) -> None:
     """Note the files of a directory that were skipped; raise if nothing was found."""
-    listed = ", ".join(others[:_MOST]) + (f" and {len(others) - _MOST:,} more" if len(others) > _MOST else "")
+    examples = ", ".join(others[:_MOST]) + (
+        f" and {len(others) - _MOST:,} more" if len(others) > _MOST else ""
+    )
     if len(found.files) == count:
         raise InputNotFoundError(
-            f"no files to read in {directory}" + (f", but {listed}" if others else ""),
+            f"no files to read in {directory}" + (f", but {examples}" if others else ""),
             hint=f"in a directory, names must end in {', '.join(one[0] for one in ENDINGS.values())} …",
         )
     if others:
-        found.left_out.append(f"{directory}: files skipped for lack of a known suffix: {listed}")
+        found.left_out.append(f"{directory}: files skipped for lack of a known suffix: {examples}")
 
 
 def _refuse(error: OSError) -> None:
@@ -312,7 +314,7 @@ def _find_objects(
             return
         if file is not None:
             parent, _, name = given.partition("?")[0].rpartition("/")
-            target = f"{parent}/{_beside(file, name, format)}"
+            target = f"{parent}/{_output_beside(file, name, format)}"
             found.files.append(Found(file, storage, name, target, named=True))
             return
     if storage.is_directory(given):
@@ -329,7 +331,7 @@ def _find_objects(
         parent, _, name = file.name.rpartition("/")
         if matches(below):
             if SCORED in given or not found.is_output(name):
-                target = f"{parent}/{_beside(file, name, format)}"
+                target = f"{parent}/{_output_beside(file, name, format)}"
                 found.files.append(Found(file, storage, below, target))
         elif "**" not in pattern:
             parts = below.split("/")

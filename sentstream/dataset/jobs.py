@@ -106,11 +106,11 @@ class Jobs(Sequence[Job]):
     can_resume: bool = False
 
     @overload
-    def __getitem__(self, place: int) -> Job: ...
+    def __getitem__(self, index: int) -> Job: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Job]: ...
-    def __getitem__(self, place: int | slice) -> Job | Sequence[Job]:
-        return self.jobs[place]
+    def __getitem__(self, index: slice) -> Sequence[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | Sequence[Job]:
+        return self.jobs[index]
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -131,7 +131,7 @@ def find_jobs(
     warn: Callable[[str], None] = lambda line: None,
     keep: Callable[[Collection[str]], Container[str]] | None = None,
     tables: TableOptions = ANY_TABLE,
-    listed: bool = False,
+    from_list: bool = False,
     is_file: Callable[[str], bool] = lambda output: False,
 ) -> Iterator[Jobs]:
     """Pair every input file with its output; nothing is written.
@@ -152,7 +152,7 @@ def find_jobs(
         keep: Given the folders of all inputs, returns those whose files to keep; the outputs of others may
             exist. By default all.
         tables: Which directories are tables, and which of their snapshots to read.
-        listed: Whether the inputs come from a list, which may have a single entry.
+        from_list: Whether the inputs come from a list, which may have a single entry.
         is_file: Returns whether an apparent output directory is known to be a single file's output.
 
     Raises:
@@ -164,26 +164,26 @@ def find_jobs(
         MissingExtraError: The package that reads or writes a URI is not installed.
     """
     output = output and without_file_scheme(output)
-    place = LocalStorage() if output is None else open_storage(output, options)
+    storage = LocalStorage() if output is None else open_storage(output, options)
     if is_standard_input(inputs):
         with _explaining(output):  # before reading, which may take long
-            target, directory = _one_target(output or STANDARD, "stdin", place)
-            _check([(STANDARD_INPUT, target, place)], overwrite)
+            target, directory = _one_target(output or STANDARD, "stdin", storage)
+            _check([(STANDARD_INPUT, target, storage)], overwrite)
         stream, kind = standard_input(format)
         name = renamed("stdin", kind)
         if directory is not None:
             with _explaining(output):
-                target, directory = _one_target(output or STANDARD, _renamed(name, output_format), place)
-                _check([(STANDARD_INPUT, target, place)], overwrite)
+                target, directory = _one_target(output or STANDARD, _renamed(name, output_format), storage)
+                _check([(STANDARD_INPUT, target, storage)], overwrite)
         with contextlib.nullcontext(stream) if kind in STREAMED else spooled(stream) as file:
             at_once = target is None or _is_stream(target)
-            job = Job(file, name, target, place, format, output_format, is_stream=at_once)
-            yield Jobs((job,), directory, place)
+            job = Job(file, name, target, storage, format, output_format, is_stream=at_once)
+            yield Jobs((job,), directory, storage)
         return
     with _explaining(output):
         below = output if output is None or is_uri(output) else str(Path(output).resolve())
     found = find_inputs(inputs, below, options, format, tables)
-    jobs = _paired(found.files, output, place, overwrite, format, output_format, keep, listed, is_file)
+    jobs = _paired(found.files, output, storage, overwrite, format, output_format, keep, from_list, is_file)
     for line in found.left_out:
         warn(line)
     jobs = replace(jobs, snapshots=found.snapshots)
@@ -194,29 +194,29 @@ def find_jobs(
 def _paired(
     found: Sequence[Found],
     output: str | None,
-    place: Storage,
+    storage: Storage,
     overwrite: bool,
     format: Format | None,
     output_format: Format | None,
     keep: Callable[[Collection[str]], Container[str]] | None,
-    listed: bool,
+    from_list: bool,
     is_file: Callable[[str], bool],
 ) -> Jobs:
     """Pair the inputs with their outputs, and check all of them."""
     survey = Survey(found)
     with _explaining(output):
-        one = _is_one(found, output, place, listed, is_file)
-        target_of, relative_of, directory = _targets(found, output, place, output_format, one, survey)
+        one = _is_one(found, output, storage, from_list, is_file)
+        target_of, relative_of, directory = _targets(found, output, storage, output_format, one, survey)
 
-        far = False
+        any_remote = False
         hashes, folders = array("q"), dict[str, None]()
 
         def pair(item: Found) -> Job:
-            nonlocal far
-            far = far or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
+            nonlocal any_remote
+            any_remote = any_remote or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
             relative = relative_of(item)
             target = target_of(item, relative)
-            where = item.storage if output is None else place
+            where = item.storage if output is None else storage
             at_once = target is None or _is_stream(target)
             job = Job(item.file, relative, target, where, format, output_format, item.view, at_once)
             hashes.append(hash(target))
@@ -232,8 +232,8 @@ def _paired(
                 outputs = Values(jobs, _output)
         checked = ((job.name, job.output, job.storage) for job in jobs)
         can_resume = _check(checked, overwrite, outputs.repeated(), survey.identities)
-    storage = found[0].storage if output is None else place
-    return Jobs(jobs, directory, storage, are_far=far, can_resume=can_resume)
+    where = found[0].storage if output is None else storage
+    return Jobs(jobs, directory, where, are_far=any_remote, can_resume=can_resume)
 
 
 def _output(job: Job) -> str | None:
@@ -277,13 +277,17 @@ def _is_stream(target: str) -> bool:
     return not is_uri(target) and is_special(target)
 
 
-def _is_neither(about: os.stat_result | None) -> bool:
+def _is_neither(status: os.stat_result | None) -> bool:
     """Return whether something exists that is neither a file nor a directory."""
-    return about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode))
+    return status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
 
 def _is_one(
-    found: Sequence[Found], output: str | None, place: Storage, listed: bool, is_file: Callable[[str], bool]
+    found: Sequence[Found],
+    output: str | None,
+    storage: Storage,
+    from_list: bool,
+    is_file: Callable[[str], bool],
 ) -> bool:
     """Return whether the output is a single file: not if the given input could be several files.
 
@@ -292,13 +296,13 @@ def _is_one(
     """
     if output is None or len(found) > 1 or "/" in found[0].relative:
         return False
-    if output == STANDARD or layout_of_name(output) is not None or (found[0].named and not listed):
+    if output == STANDARD or layout_of_name(output) is not None or (found[0].named and not from_list):
         return True
-    if output.endswith(("/", os.sep)) or place.is_directory(output):
+    if output.endswith(("/", os.sep)) or storage.is_directory(output):
         return False
     if is_file(output) or (not is_uri(output) and is_special(output)):
         return True
-    if place.find(output) is not None:
+    if storage.find(output) is not None:
         raise OutputExistsError(
             f"{output} is a file, but the outputs of a directory, glob or list need a directory",
             hint="choose another --output, or remove the file",
@@ -309,7 +313,7 @@ def _is_one(
 def _targets(
     found: Sequence[Found],
     output: str | None,
-    place: Storage,
+    storage: Storage,
     format: Format | None,
     one: bool,
     survey: Survey,
@@ -330,16 +334,16 @@ def _targets(
             directory,
         )
     if one:
-        target, directory = _one_target(output, _renamed(found[0].relative, format), place)
+        target, directory = _one_target(output, _renamed(found[0].relative, format), storage)
         return lambda item, relative: target, lambda item: item.relative, directory
-    if output == STANDARD or (layout_of_name(output) is not None and not place.is_directory(output)):
+    if output == STANDARD or (layout_of_name(output) is not None and not storage.is_directory(output)):
         raise UsageError(
             f"{counted(len(found), 'input')} for one output, {output}",
             hint="give a directory: --output scored/",
         )
     directory, resolve = _resolve(output), _resolver()
     return (
-        lambda item, relative: resolve(place.join(output, _renamed(relative, format))),
+        lambda item, relative: resolve(storage.join(output, _renamed(relative, format))),
         survey.relatives(),
         directory,
     )
@@ -353,12 +357,12 @@ def _renamed(path: str, format: Format | None) -> str:
     return path.removesuffix(name) + renamed(name, format)
 
 
-def _one_target(output: str, name: str, place: Storage) -> tuple[str | None, str | None]:
+def _one_target(output: str, name: str, storage: Storage) -> tuple[str | None, str | None]:
     """Return the output of a single input, and its directory if a directory was given."""
     if output == STANDARD:
         return None, None
-    if output.endswith(("/", os.sep)) or place.is_directory(output):
-        return _resolve(place.join(output, name)), _resolve(output)
+    if output.endswith(("/", os.sep)) or storage.is_directory(output):
+        return _resolve(storage.join(output, name)), _resolve(output)
     return _resolve(output), None
 
 
@@ -462,8 +466,10 @@ def _check_standard_output() -> None:
         with contextlib.suppress(io.UnsupportedOperation):  # replaced by an object that is not a file
             os.write(sys.stdout.fileno(), b"")
     except OSError as error:
-        what = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
-        raise OutputWriteError(f"standard output {what}", hint="give --output FILE") from error
+        problem = (
+            "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
+        )
+        raise OutputWriteError(f"standard output {problem}", hint="give --output FILE") from error
 
 
 def _stat(path: str | Path) -> os.stat_result | None:
@@ -485,8 +491,8 @@ def standard_input(format: Format | None = None) -> tuple[Stream, Format]:
         InputError: It cannot be read, or its format is not supported.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"standard input is {what}", hint="pipe a file in")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {state}", hint="pipe a file in")
     stream = Stream(sys.stdin.buffer, STANDARD_INPUT)
     return stream, layout_of(stream, format).format
 

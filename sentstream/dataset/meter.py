@@ -18,11 +18,11 @@ class Meter:
 
     Args:
         total: Total number of bytes.
-        tell: Called with the progress.
+        on_progress: Called with the progress.
     """
 
-    def __init__(self, total: int, tell: OnBytes) -> None:
-        self._total, self._tell = total, tell
+    def __init__(self, total: int, on_progress: OnBytes) -> None:
+        self._total, self._report_progress = total, on_progress
         self._before = self._size = 0
         self._rows: int | None = None
         self._done = 0
@@ -40,18 +40,20 @@ class Meter:
         """Count rows that are done, as if all rows had the same size."""
         if self._rows:
             self._done += count
-            self._tell(self._before + min(self._size, self._size * self._done // self._rows), self._total)
+            self._report_progress(
+                self._before + min(self._size, self._size * self._done // self._rows), self._total
+            )
 
     def read(self, position: int) -> None:
         """Note the position up to which the file was read; used if its number of rows is unknown."""
         if self._rows is None:
-            self._tell(self._before + min(self._size, position), self._total)
+            self._report_progress(self._before + min(self._size, position), self._total)
 
     def end(self) -> None:
         """End the file."""
         self._before += self._size
         self._size = 0
-        self._tell(self._before, self._total)
+        self._report_progress(self._before, self._total)
 
 
 class Metered:

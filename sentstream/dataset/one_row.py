@@ -58,7 +58,7 @@ def read_text(
 def find_texts(
     name: str,
     where: str,
-    most: int,
+    limit: int,
     text_column: str = TEXT_COLUMN,
     options: Mapping[str, str] | None = None,
 ) -> tuple[list[tuple[int, str | None]], bool]:
@@ -67,7 +67,7 @@ def find_texts(
     Args:
         name: A file or its URI. Folders such as ``lang=en/`` in its path are columns.
         where: SQL condition, as in ``score_files``.
-        most: Maximum number of rows.
+        limit: Maximum number of rows.
         text_column: The text column, or the path of a struct field.
         options: Settings of object stores.
 
@@ -81,27 +81,27 @@ def find_texts(
     selection = Selection(where)
     source = _open(name, options)
     selection.keep([folder_of(source.name)])
-    wanted = selection.of(source.name, source.name)
-    assert wanted is not None
-    folders = {key: value for key, value in wanted.folders.items() if key not in source.schema.names}
-    wanted = replace(wanted, folders=folders, untyped=source.layout.format in ("csv", "tsv"))
+    row_filter = selection.of(source.name, source.name)
+    assert row_filter is not None
+    folders = {key: value for key, value in row_filter.folders.items() if key not in source.schema.names}
+    row_filter = replace(row_filter, folders=folders, untyped=source.layout.format in ("csv", "tsv"))
     with naming(source.name):
-        wanted.bind(source.schema)
+        row_filter.bind(source.schema)
         columns = [
             find_text(source.schema, text_column),
-            *(find_field(source.schema, one) for one in wanted.names),
+            *(find_field(source.schema, one) for one in row_filter.names),
         ]
     needed = list(dict.fromkeys(source.schema.names[column.path[0]] for column in columns))
     found: list[tuple[int, str | None]] = []
     first = 0
     for batch in read_piece(source.whole(), needed, _BATCH_ROWS):
         with naming(source.name):
-            mask = wanted.bind(batch.schema).evaluate(batch)
+            mask = row_filter.bind(batch.schema).evaluate(batch)
             texts = find_text(batch.schema, text_column).texts(batch)
-        for place in pc.indices_nonzero(mask).to_pylist():
-            if len(found) == most:
+        for index in pc.indices_nonzero(mask).to_pylist():
+            if len(found) == limit:
                 return found, True
-            found.append((first + place, as_text(texts.slice(place, 1))[0].as_py()))
+            found.append((first + index, as_text(texts.slice(index, 1))[0].as_py()))
         first += len(batch)
     if not found:
         raise UsageError(f"no row in {source.name} matches --where {where}", hint="relax the condition")

@@ -66,7 +66,7 @@ def grouped(codes: _Places) -> list[_Places]:
     """
     order = np.argsort(codes, kind="stable")
     ends = np.flatnonzero(np.diff(codes[order])) + 1
-    return sorted(np.split(order, ends), key=lambda places: int(places[0])) if len(codes) else []
+    return sorted(np.split(order, ends), key=lambda indices: int(indices[0])) if len(codes) else []
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,9 @@ class Partitions:
         if len(groups) > 1:
             rows = take(rows, np.concatenate(groups))
         spans, start = {}, 0
-        for places in groups:
-            spans["/".join(found[codes[places[0]]])] = start, start + len(places)
-            start += len(places)
+        for indices in groups:
+            spans["/".join(found[codes[indices[0]]])] = start, start + len(indices)
+            start += len(indices)
         return rows, spans
 
     def _parts(self, batch: pa.RecordBatch, name: str) -> tuple[list[str], _Places]:
@@ -185,11 +185,11 @@ class Partitions:
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         if not is_text and not is_bytes(column.type):
             column = column.cast(pa.string())
-        found = pc.dictionary_encode(column.cast(pa.large_binary()), null_encoding="encode")
-        values = [folder(name, value) for value in found.dictionary.to_pylist()]
+        encoded = pc.dictionary_encode(column.cast(pa.large_binary()), null_encoding="encode")
+        values = [folder(name, value) for value in encoded.dictionary.to_pylist()]
         numbers = {part: number for number, part in enumerate(dict.fromkeys(values))}
-        places = np.array([numbers[value] for value in values], np.int64)
-        return list(numbers) or [""], places[found.indices.to_numpy(zero_copy_only=False)]
+        indices = np.array([numbers[value] for value in values], np.int64)
+        return list(numbers) or [""], indices[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:
@@ -300,12 +300,12 @@ class Scatter:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix=".sentstream-")  # noqa: SIM115
-            for place, window in enumerate(self._windows):
+            for index, window in enumerate(self._windows):
                 if window.rows is not None:
                     start = self._file.seek(0, os.SEEK_END)
                     self._file.write(_packed(window.rows))
-                    at = start, self._file.tell()
-                    self._windows[place] = replace(window, rows=None, at=at)
+                    location = start, self._file.tell()
+                    self._windows[index] = replace(window, rows=None, at=location)
             self._file.flush()
         except OSError as error:
             raise OutputWriteError(

@@ -126,12 +126,12 @@ def wanted_rows(
     if columns is not None:
         columns = [*columns, *where.names]
 
-    def whether(rows: int, batches: Iterable[pa.RecordBatch]) -> bool:
+    def should_skip(rows: int, batches: Iterable[pa.RecordBatch]) -> bool:
         if where.matches_any(batches):
             return False
         left_out(rows)
         return True
 
     light = where.names and not {*where.names} & {*heavy}
-    skip = Skip(where.names, whether) if light else None
+    skip = Skip(where.names, should_skip) if light else None
     return where.filtered(read_piece(piece, columns, batch_rows, threads, skip), batch_rows, left_out)

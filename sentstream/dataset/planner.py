@@ -48,7 +48,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Looked:
+class Inspected:
     """The result of inspecting a file; picklable.
 
     Attributes:
@@ -73,7 +73,7 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspector:
     """Opens files, and checks whether they can be scored; picklable.
 
     Attributes:
@@ -98,7 +98,7 @@ class Look:
         default_factory=list, init=False, repr=False, compare=False
     )
 
-    def __call__(self, job: Job) -> Looked:
+    def __call__(self, job: Job) -> Inspected:
         """Inspect a file.
 
         Raises:
@@ -120,7 +120,7 @@ class Look:
         rows = tuple(source.rows_of(piece) for piece in pieces)
         if is_small(file.size, rows[0], pieces):
             self.held.keep(file)
-        return Looked(source.schema, schema, layout, pieces, rows, where, folders, partitions)
+        return Inspected(source.schema, schema, layout, pieces, rows, where, folders, partitions)
 
     def partitions(self, job: Job) -> Partitions | None:
         """Return the partitioning of a file's rows; None if the output is not partitioned."""
@@ -192,19 +192,19 @@ class Look:
 
 
 #: Inspects many files, in order; for an invalid one it yields the error.
-LookAt: TypeAlias = Callable[[Look, Iterable[Job]], Iterable[Looked | InputError]]
+Inspect: TypeAlias = Callable[[Inspector, Iterable[Job]], Iterable[Inspected | InputError]]
 
 
-def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
+def inspect_locally(inspector: Inspector, jobs: Iterable[Job]) -> Iterator[Inspected | InputError]:
     """Inspect files in this process."""
 
-    def safely(job: Job) -> Looked | InputError:
+    def safely(job: Job) -> Inspected | InputError:
         try:
-            return look(job)
+            return inspector(job)
         except InputError as error:
             return error
 
-    return _each(safely, jobs, look.far)
+    return _each(safely, jobs, inspector.far)
 
 
 class Planner:
@@ -212,8 +212,8 @@ class Planner:
 
     def __init__(
         self,
-        look: Look,
-        look_at: LookAt,
+        inspector: Inspector,
+        inspect: Inspect,
         ledger: Ledger | None,
         shard: Shard,
         overwrite: bool,
@@ -221,10 +221,10 @@ class Planner:
         on_error: OnError,
         same_schema: bool,
     ) -> None:
-        self._look, self._look_at = look, look_at
+        self._inspector, self._inspect = inspector, inspect
         self._ledger, self._shard = ledger, shard
         self._overwrite, self._resume, self._on_error = overwrite, resume, on_error
-        self._same_schema, self._partition_by = same_schema, look.partition_by
+        self._same_schema, self._partition_by = same_schema, inspector.partition_by
         #: Existing outputs, removed before the first one is written; and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
@@ -233,7 +233,7 @@ class Planner:
         #: The indices of the files that are not done.
         self.todo = array("q")
         self._rows: int | None = 0
-        self._before, self._left_out_before, self._size = look.scorer.no_rows(), 0, 0
+        self._before, self._left_out_before, self._size = inspector.scorer.no_rows(), 0, 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
         #: The last schema, and the equal one that all files share; avoids hashing schemas, which is slow.
@@ -247,7 +247,7 @@ class Planner:
         chosen, known_of = self._known_of(jobs)
         shares, ahead_of_them = itertools.tee(zip(_shares(jobs, chosen), known_of, strict=True))
         todo = (job for (job, _), known in ahead_of_them if isinstance(known, list))
-        looked = iter(self._look_at(self._look, todo))
+        looked = iter(self._inspect(self._inspector, todo))
         for (job, mine), known in shares:
             if isinstance(known, int):
                 files.append(self._counted(self._done(job, known)))
@@ -255,10 +255,10 @@ class Planner:
             try:
                 if isinstance(known, InputError):
                     raise known
-                found = next(looked)
-                if isinstance(found, InputError):
-                    raise found
-                file = self._counted(self._file(job, found, known, mine))
+                looked_at = next(looked)
+                if isinstance(looked_at, InputError):
+                    raise looked_at
+                file = self._counted(self._file(job, looked_at, known, mine))
                 self.todo.append(len(files))
                 files.append(file)
             except InputError as error:
@@ -296,17 +296,17 @@ class Planner:
         why it is invalid.
         """
         existing = self._existing(jobs)
-        there: Mapping[str, int] = {}
+        recorded: Mapping[str, int] = {}
         if self._partition_by:
             self._check_directory(jobs, existing)
             if self._ledger is not None:
-                there = {self._ledger.below(name): size for name, size in existing.items()}
+                recorded = {self._ledger.below(name): size for name, size in existing.items()}
         if self._overwrite:
             self.replaced = list(self._stale(jobs, existing))
         chosen = None if self._shard == WHOLE else self._chosen(jobs)
 
         def begun(share: tuple[Job, list[bool] | None]) -> list[Entry] | InputError | Entry:
-            return self._begun(share[0], existing, there)
+            return self._begun(share[0], existing, recorded)
 
         def noted(known: list[Entry] | InputError | Entry) -> list[Entry] | InputError | int:
             if not isinstance(known, Entry):
@@ -318,7 +318,7 @@ class Planner:
 
     def _chosen(self, jobs: Jobs) -> Packed[list[bool]]:
         """Return, for each file, which of its pieces this shard has."""
-        sizes = Packed(_each(self._look.piece_sizes, jobs, jobs.are_far))
+        sizes = Packed(_each(self._inspector.piece_sizes, jobs, jobs.are_far))
         mine = iter(self._shard.share(list(itertools.chain.from_iterable(sizes))))
         return Packed(list(itertools.islice(mine, len(of_file))) for of_file in sizes)
 
@@ -362,7 +362,7 @@ class Planner:
 
     def _partitions(self, job: Job) -> Partitions:
         """Return the partitioning of a file's rows; the output must be partitioned."""
-        partitions = self._look.partitions(job)
+        partitions = self._inspector.partitions(job)
         assert partitions is not None
         return partitions
 
@@ -372,31 +372,31 @@ class Planner:
         if not forgotten and not self._partition_by:
             return
         targets = {job.output for job in jobs}
-        ours: dict[str, list[Partitions]] = {}
+        expected: dict[str, list[Partitions]] = {}
         for one in map(self._partitions, jobs if self._partition_by else ()):
-            ours.setdefault(one.below, []).append(one)
+            expected.setdefault(one.below, []).append(one)
         depth = len(self._partition_by)
         for name in existing:
             assert jobs.directory is not None
             below = name_below(jobs.storage, jobs.directory, name)
-            same = ours.get("/".join(below.split("/")[depth:]), ())
+            same = expected.get("/".join(below.split("/")[depth:]), ())
             if name not in targets and (
                 printable(below) in forgotten or any(one.may_be(below) for one in same)
             ):
                 yield name
 
     def _begun(
-        self, job: Job, existing: Mapping[str, int], there: Mapping[str, int]
+        self, job: Job, existing: Mapping[str, int], recorded: Mapping[str, int]
     ) -> list[Entry] | InputError | Entry:
         """Return what the manifest has of a file to inspect, its entry if it is done, or why it is invalid.
 
         Args:
             job: The file.
             existing: Existing outputs, with their sizes in bytes.
-            there: The same by their names in the manifest; empty if outputs are not partitioned.
+            recorded: The same by their names in the manifest; empty if outputs are not partitioned.
         """
         known = self._known(job)
-        partitions = self._look.partitions(job)
+        partitions = self._inspector.partitions(job)
         whole = tuple(entry for entry in known if entry.state == "done")
         taken = bool(whole) if partitions is not None else job.output in existing
         if taken and not self._overwrite:
@@ -409,17 +409,17 @@ class Planner:
         if whole and (
             existing.get(job.output or "") == whole[0].size
             if whole[0].files is None
-            else all(there.get(one.name) == one.size for one in whole[0].files)
+            else all(recorded.get(one.name) == one.size for one in whole[0].files)
         ):
             return whole[0]
         return known
 
     def _done(self, job: Job, rows: int) -> PlannedFile:
         """Return the plan of a file that is done."""
-        partitions = self._look.partitions(job)
+        partitions = self._inspector.partitions(job)
         return PlannedFile(job, rows, None, PARQUET, (), (), rows, partitions=partitions)
 
-    def _file(self, job: Job, looked: Looked, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
+    def _file(self, job: Job, looked: Inspected, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
         """Return what is left to do for a file."""
         if self._same_schema:
             self._compare(job.name, looked.columns)
@@ -475,7 +475,7 @@ class Planner:
         if not (self._resume and ledger is not None and ledger.done.header is not None):
             raise self._taken(f"{job.shown_target} already exists")
 
-    def _taken(self, what: str) -> OutputExistsError:
+    def _taken(self, description: str) -> OutputExistsError:
         """Return the error for outputs that this run may not continue with."""
         begun = self._ledger is not None and self._ledger.done.header is not None
         if begun and not self._resume:
@@ -484,21 +484,21 @@ class Planner:
             hint = "it has no manifest: choose another name, or give --overwrite instead of --resume"
         else:
             hint = "choose another name, or give --overwrite"
-        return OutputExistsError(what, hint=hint)
+        return OutputExistsError(description, hint=hint)
 
     def _check_input(self, job: Job, entry: Entry) -> None:
         """Check that an input has not changed since it was scored."""
         file, then = job.source, entry.input
-        what = None
+        change = None
         if file.size != then.size:
-            what = f"it has {file.size:,} bytes and had {then.size:,}"
+            change = f"it has {file.size:,} bytes and had {then.size:,}"
         elif file.tag != then.tag:
-            what = "it was modified later"
+            change = "it was modified later"
         elif tail_hash(file) != then.tail:
-            what = "its last bytes differ"
-        if what:
+            change = "its last bytes differ"
+        if change:
             raise ResumeError(
-                f"{job.name} changed after it was scored: {what}",
+                f"{job.name} changed after it was scored: {change}",
                 hint="restore it, choose another --output, or start over with --overwrite",
             )
 
@@ -540,19 +540,19 @@ def _shares(jobs: Jobs, chosen: Iterable[list[bool]] | None) -> Iterator[tuple[J
         yield from ((job, mine) for job, mine in zip(jobs, chosen, strict=True) if any(mine))
 
 
-def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], far: bool) -> Iterator[_Result]:
+def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], remote: bool) -> Iterator[_Result]:
     """Map a function over items; for remote files, several calls run at a time."""
-    return ahead(function, items) if far else map(function, items)
+    return ahead(function, items) if remote else map(function, items)
 
 
 def _difference(schema: pa.Schema, other: pa.Schema) -> str:
     """Describe the first column in which two schemas differ."""
     for field_ in schema:
-        place = other.get_field_index(field_.name)
-        if place < 0:
+        index = other.get_field_index(field_.name)
+        if index < 0:
             return f"{field_.name!r} is only in the first"
-        if not other.field(place).type.equals(field_.type):
-            return f"{field_.name!r} is {field_.type} and {other.field(place).type}"
+        if not other.field(index).type.equals(field_.type):
+            return f"{field_.name!r} is {field_.type} and {other.field(index).type}"
     for field_ in other:
         if schema.get_field_index(field_.name) < 0:
             return f"{field_.name!r} is only in the second"

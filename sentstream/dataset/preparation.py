@@ -16,7 +16,7 @@ from sentstream.dataset.manifest.records import Header
 from sentstream.dataset.manifest.shards import WHOLE, Shard, parse_shard
 from sentstream.dataset.partitions import check_columns
 from sentstream.dataset.plan import OnError, Plan, PlannedFile, Progress
-from sentstream.dataset.planner import Look, LookAt, Planner, look_here
+from sentstream.dataset.planner import Inspect, Inspector, Planner, inspect_locally
 from sentstream.dataset.report import Report
 from sentstream.dataset.tables.api import Kind, TableOptions
 from sentstream.dataset.where import Selection
@@ -64,9 +64,9 @@ def prepare(
     gpu_memory: int | None = None,
     storage_options: Mapping[str, str] | None = None,
     workers: Literal["cpu", "cuda"] | None = None,
-    look_at: LookAt = look_here,
+    inspect: Inspect = inspect_locally,
     warn: Callable[[str], None] = lambda line: None,
-    listed: bool = False,
+    from_list: bool = False,
 ) -> Iterator[Plan]:
     """Check everything that can be checked before the first row is scored.
 
@@ -111,9 +111,9 @@ def prepare(
         storage_options: Settings of object stores.
         workers: The provider in the workers of a cluster, which do all the work; None if this process does
             it.
-        look_at: Inspects the inputs; by default in this process.
+        inspect: Inspects the inputs; by default in this process.
         warn: Called with one line about files in the directories that are not read.
-        listed: Whether the inputs come from a list, so that even a single one gets an output directory.
+        from_list: Whether the inputs come from a list, so that even a single one gets an output directory.
 
     Raises:
         SentstreamError: Any error that can be detected before the run starts.
@@ -123,8 +123,8 @@ def prepare(
     check_abstain(abstain)
     part = WHOLE if shard is None else parse_shard(shard)
     if overwrite and (resume or part != WHOLE):
-        what = "--resume" if resume else "--shard"
-        raise UsageError(f"{what} and --overwrite cannot be combined", hint="leave one of them out")
+        option = "--resume" if resume else "--shard"
+        raise UsageError(f"{option} and --overwrite cannot be combined", hint="leave one of them out")
     selection = Selection(where)
     parquet = parquet_settings(row_group_rows, compression)
     check_columns(partition_by)
@@ -141,19 +141,19 @@ def prepare(
         warn=warn,
         keep=selection.keep,
         tables=TableOptions(table, snapshot, pinned),
-        listed=listed,
+        from_list=from_list,
         is_file=lambda target: not overwrite and _begun_as_file(target, storage_options),
     ) as jobs:
         if partition_by and jobs.directory is None:
             raise UsageError("--partition-by needs a directory", hint="give --output DIRECTORY/")
-        here = workers is None
+        in_process = workers is None
         loaded = Model.load(
             model,
-            provider=provider if here else "cpu",
-            threads=threads if here else 1,
+            provider=provider if in_process else "cpu",
+            threads=threads if in_process else 1,
             max_chars=max_chars,
             device=device,
-            gpu_memory=gpu_memory if here else None,
+            gpu_memory=gpu_memory if in_process else None,
         )
         if workers is not None:
             loaded = loaded.for_workers(workers, gpu_memory)
@@ -161,8 +161,8 @@ def prepare(
             text_column=text_column, prefix=prefix, columns=columns, abstain=abstain, value=value
         )
         if columns is not None and partition_by:
-            given = {*columns, *(one.name for one in scorer.added_fields())}
-            kept = [*columns, *(name for name in partition_by if name not in given)]
+            names = {*columns, *(one.name for one in scorer.added_fields())}
+            kept = [*columns, *(name for name in partition_by if name not in names)]
             scorer = loaded.scorer(
                 text_column=text_column, prefix=prefix, columns=kept, abstain=abstain, value=value
             )
@@ -187,21 +187,21 @@ def prepare(
                 "--snapshot": dict(jobs.snapshots) or None,
             },
         )
-        needs = "--resume" if resume else "--shard" if part != WHOLE else None if here else "--on"
-        ledger = _ledger(jobs, header, part, anew=overwrite, needed_by=needs)
+        needs = "--resume" if resume else "--shard" if part != WHOLE else None if in_process else "--on"
+        ledger = _ledger(jobs, header, part, fresh=overwrite, needed_by=needs)
         keep = ledger is not None and (jobs.directory is not None or resume)
         if ledger is not None and not overwrite:
             ledger.check()
-        look = Look(
+        inspector = Inspector(
             scorer, selection, tuple(partition_by), jobs.directory, alone=ledger is None, far=jobs.are_far
         )
-        planner = Planner(look, look_at, ledger, part, overwrite, resume, on_error, same_schema)
+        planner = Planner(inspector, inspect, ledger, part, overwrite, resume, on_error, same_schema)
         files, skipped = planner.plan(jobs)
-        if here and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
+        if in_process and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
             ledger = None  # a single piece leaves nothing to resume
         if parquet != DEFAULTS:
             _check_parquet(files[index] for index in planner.todo)
-        most = batch_rows or _batch_rows(planner.most_rows, loaded)
+        rows = batch_rows or _batch_rows(planner.most_rows, loaded)
         # Only a shard has to know the outputs of others.
         shared = part != WHOLE and ledger is not None
         outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
@@ -211,7 +211,7 @@ def prepare(
             planner.totals,
             loaded,
             scorer,
-            most,
+            rows,
             overwrite,
             on_error,
             part,
@@ -227,7 +227,7 @@ def prepare(
             planner.replaced,
             planner.folders,
             workers or loaded.provider,
-            look.held,
+            inspector.held,
         )
 
 
@@ -258,7 +258,7 @@ def score_files(
     """
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     target = None if output is None else os.fspath(output)
-    options.setdefault("listed", several is inputs)
+    options.setdefault("from_list", several is inputs)
     with prepare([os.fspath(one) for one in several], output=target, **options) as plan:
         return plan.score(progress)
 
@@ -281,7 +281,7 @@ def _batch_rows(rows: int | None, model: Model) -> int:
     return min(model.batch_rows, max(_FEW_ROWS, -(-rows // model.threads)))
 
 
-def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: str | None) -> Ledger | None:
+def _ledger(jobs: Jobs, header: Header, shard: Shard, *, fresh: bool, needed_by: str | None) -> Ledger | None:
     """Return the manifest of the outputs, if they can have one; raise if an option needs it."""
     if not jobs.can_resume:
         if needed_by is not None:
@@ -293,10 +293,10 @@ def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: 
     storage = jobs.storage
     if jobs.directory is not None:
         directory = storage.join(jobs.directory, DIRECTORY)
-        return Ledger(storage, directory, jobs.directory, header, shard=shard, anew=anew)
+        return Ledger(storage, directory, jobs.directory, header, shard=shard, fresh=fresh)
     outputs = Packed(job.output for job in jobs if job.output is not None)
     parent, directory = _manifest_of(storage, outputs)
-    return Ledger(storage, directory, parent, header, outputs=outputs[0], shard=shard, anew=anew)
+    return Ledger(storage, directory, parent, header, outputs=outputs[0], shard=shard, fresh=fresh)
 
 
 def _pinned(

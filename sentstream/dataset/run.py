@@ -27,7 +27,7 @@ from sentstream.packed import Packed
 from sentstream.profile import OTHER, WRITE, Profile
 from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
-from sentstream.storage.connect import hurrying
+from sentstream.storage.connect import limiting_retries
 
 if TYPE_CHECKING:
     from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress
@@ -107,9 +107,9 @@ class Run:
         self._clean()
         shares: list[NodeShare] = []
         with contextlib.ExitStack() as stack:
-            stack.enter_context(hurrying())
+            stack.enter_context(limiting_retries())
             if ledger is not None:
-                stack.enter_context(ledger.writing(anew=plan.overwrite, replaced=plan.replaced))
+                stack.enter_context(ledger.writing(fresh=plan.overwrite, replaced=plan.replaced))
             else:
                 for name in plan.replaced:
                     plan.files[0].job.storage.remove(name)
@@ -160,10 +160,12 @@ class Run:
         if ledger is None or len(file.pieces) < 2:
             return None
         below = ledger.below(job.shown_target)
-        there = ledger.done.parts.get(below, {})
-        if any(piece.first not in there or there[piece.first].stop != piece.stop for piece in file.pieces):
+        finished = ledger.done.parts.get(below, {})
+        if any(
+            piece.first not in finished or finished[piece.first].stop != piece.stop for piece in file.pieces
+        ):
             return None
-        entries = tuple(there[piece.first] for piece in file.pieces)
+        entries = tuple(finished[piece.first] for piece in file.pieces)
         return PartsOfFile(job, below, entries, ledger.parts, ledger.storage, file.partitions)
 
     def done(self, entries: Sequence[Entry]) -> None:

@@ -90,7 +90,7 @@ class Survey:
 def absolute_name(file: StoredFile) -> str:
     """Return the absolute path of a local file, or the URI of a remote one."""
     if isinstance(file, LocalFile):  # avoid making a Path of each, as there may be millions
-        return os.path.abspath(file.place)
+        return os.path.abspath(file.location)
     return file.name if file.path is None else os.path.abspath(file.path)
 
 
@@ -103,7 +103,7 @@ def _relative(item: Found) -> str:
 
 
 def _identity(item: Found) -> Identity:
-    path = item.file.place if isinstance(item.file, LocalFile) else item.file.path
+    path = item.file.location if isinstance(item.file, LocalFile) else item.file.path
     if path is None:
         return absolute_name(item.file)
     try:

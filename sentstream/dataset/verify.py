@@ -83,7 +83,7 @@ class Verification:
             "bytes": self.bytes,
             "skipped": self.skipped,
             "sampled": self.sampled,
-            "findings": [{"file": found.name, "problem": found.problem} for found in self.findings],
+            "findings": [{"file": finding.name, "problem": finding.problem} for finding in self.findings],
         }
 
 
@@ -233,16 +233,16 @@ def _outputs_of(
     """Yield the jobs of the inputs, each with its output's path relative to the output directory."""
     storage = open_storage(output, options)
     directory = output if not storage.is_directory(output) or output.endswith("/") else f"{output}/"
-    about = header.options
-    tables = TableOptions(kind=about.get("--table"), pinned=about.get("--snapshot") or {})
+    run_options = header.options
+    tables = TableOptions(kind=run_options.get("--table"), pinned=run_options.get("--snapshot") or {})
     with find_jobs(
         inputs,
         directory,
         overwrite=True,
-        format=about.get("--format"),
-        output_format=about.get("--output-format"),
+        format=run_options.get("--format"),
+        output_format=run_options.get("--output-format"),
         options=options,
-        keep=Selection(about.get("--where")).keep,
+        keep=Selection(run_options.get("--where")).keep,
         tables=tables,
         is_file=lambda target: True,
     ) as jobs:
@@ -281,16 +281,16 @@ def _compare_inputs(
 
 def _draw(done: Done, result: Verification, count: int, chance: random.Random) -> dict[str, list[int]]:
     """Draw random rows from the outputs without findings; return their indices in each."""
-    bad = {found.name for found in result.findings}
+    bad = {finding.name for finding in result.findings}
     entries = (done.files[below] for below in sorted(done.files))
     outputs = [one for entry in entries for one in entry.written if one.name not in bad]
     total = sum(one.rows for one in outputs)
-    places = sorted(chance.sample(range(total), min(count, total)))
+    indices = sorted(chance.sample(range(total), min(count, total)))
     drawn: dict[str, list[int]] = defaultdict(list)
     start, at = 0, 0
     for one in outputs:
-        while at < len(places) and places[at] < start + one.rows:
-            drawn[one.name].append(places[at] - start)
+        while at < len(indices) and indices[at] < start + one.rows:
+            drawn[one.name].append(indices[at] - start)
             at += 1
         start += one.rows
     return drawn
@@ -312,15 +312,15 @@ def _score_again(
     rearranged = header.options.get("--where") or header.options.get("--partition-by")
     from_inputs = inputs is not None and not rearranged
     sources = dict(_outputs_of(inputs or (), output, header, options)) if from_inputs else {}
-    for below, places in drawn.items():
+    for below, indices in drawn.items():
         file = storage.find(storage.join(root, below))
         if file is None:
             continue
-        written = _rows(open_source(file), places)
+        written = _rows(open_source(file), indices)
         added = [field.name for field in scorer.added_fields() if field.name in written.schema.names]
         texts = written.drop_columns(added)
         if (job := sources.get(below)) is not None:
-            texts = _rows(open_source(job.source, job.format, view=job.view), places)
+            texts = _rows(open_source(job.source, job.format, view=job.view), indices)
         try:
             again = scorer.score(texts).batch
         except ColumnNotFoundError as error:
@@ -328,14 +328,14 @@ def _score_again(
                 f"{below} does not contain its texts, so its rows cannot be scored again",
                 hint="leave out --sample" if rearranged else "give --inputs",
             ) from error
-        for place, same in zip(places, _same(written.select(added), again.select(added)), strict=True):
+        for index, same in zip(indices, _same(written.select(added), again.select(added)), strict=True):
             if not same:
                 result.findings.append(
                     Finding(
-                        below, f"row {place:,} (from 0) gets a different result from the one that was written"
+                        below, f"row {index:,} (from 0) gets a different result from the one that was written"
                     )
                 )
-        result.sampled += len(places)
+        result.sampled += len(indices)
 
 
 def _scorer(header: Header, model: str | None) -> Scorer:
@@ -345,11 +345,11 @@ def _scorer(header: Header, model: str | None) -> Scorer:
         UsageError: The model here is a different one.
         BundleError: There is no model of that name.
     """
-    about = header.options
+    options = header.options
     loaded = Model.load(
         model or header.model["name"],
-        provider=about.get("--provider", "cpu"),
-        max_chars=about.get("--max-chars"),
+        provider=options.get("--provider", "cpu"),
+        max_chars=options.get("--max-chars"),
     )
     if loaded.digest != header.model["digest"]:
         raise UsageError(
@@ -358,24 +358,24 @@ def _scorer(header: Header, model: str | None) -> Scorer:
             hint="give the bundle that scored them with --model PATH",
         )
     return loaded.scorer(
-        text_column=about["--text-column"],
-        prefix=about["--prefix"],
-        abstain=about.get("--abstain"),
-        value=bool(about.get("--value")),
+        text_column=options["--text-column"],
+        prefix=options["--prefix"],
+        abstain=options.get("--abstain"),
+        value=bool(options.get("--value")),
     )
 
 
-def _rows(source: Source, places: Sequence[int]) -> pa.RecordBatch:
+def _rows(source: Source, indices: Sequence[int]) -> pa.RecordBatch:
     """Read some rows of a file, in order."""
     taken: list[pa.RecordBatch] = []
-    wanted = np.asarray(places)
+    wanted = np.asarray(indices)
     start = 0
     for batch in read_piece(source.whole(), None, _BATCH_ROWS):
         inside = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
         if len(inside):
             taken.append(take(batch, inside))
         start += len(batch)
-        if start > places[-1]:
+        if start > indices[-1]:
             break
     table = pa.Table.from_batches(taken).combine_chunks()
     (rows,) = table.to_batches()

@@ -31,7 +31,7 @@ from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
 
 #: Called with the counts of newly scored rows, and the number of newly excluded rows.
-Told: TypeAlias = Callable[[Tally, int], None]
+OnRows: TypeAlias = Callable[[Tally, int], None]
 _BLOCK: Final = 1 << 20
 
 
@@ -141,7 +141,7 @@ class PartsOfFile:
 
 
 def score_unit(
-    unit: Unit, settings: Settings, commits: Commits, told: Told, profile: Profile | None = None
+    unit: Unit, settings: Settings, commits: Commits, on_rows: OnRows, profile: Profile | None = None
 ) -> Entry:
     """Score a piece, and return its entry, which is recorded when its outputs have their final names.
 
@@ -149,7 +149,7 @@ def score_unit(
         unit: The piece, and where it goes.
         settings: Settings shared by all units.
         commits: Gives outputs their final names.
-        told: Called as rows are done.
+        on_rows: Called as rows are done.
         profile: Records how long each stage takes.
 
     Raises:
@@ -158,18 +158,18 @@ def score_unit(
     """
     if unit.partitions is not None:
         with Scatter(unit.partitions) as scatter:
-            tally, left_out = _score(scatter, unit, settings, told, profile)
+            tally, left_out = _score(scatter, unit, settings, on_rows, profile)
             return _gather(scatter, unit, settings, commits, _entry(unit, tally, left_out))
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(_output(unit, settings))
-        tally, left_out = score_into(out.binary, unit, settings, told, profile)
+        tally, left_out = score_into(out.binary, unit, settings, on_rows, profile)
         entry = _of_one(_entry(unit, tally, left_out), out)
         commits.add(stack.pop_all(), entry)
     return entry
 
 
 def score_into(
-    out: BinaryIO, unit: Unit, settings: Settings, told: Told, profile: Profile | None = None
+    out: BinaryIO, unit: Unit, settings: Settings, on_rows: OnRows, profile: Profile | None = None
 ) -> tuple[Tally, int]:
     """Score a piece into a file; return the counts of its rows, and how many were excluded.
 
@@ -177,7 +177,7 @@ def score_into(
         out: The file; it need not be seekable.
         unit: The piece.
         settings: Settings shared by all units.
-        told: Called as rows are done.
+        on_rows: Called as rows are done.
         profile: Records how long each stage takes.
 
     Raises:
@@ -185,7 +185,7 @@ def score_into(
         OutputError: The output cannot be written.
     """
     with _writer(out, unit, settings) as writer:
-        return _score(writer, unit, settings, told, profile)
+        return _score(writer, unit, settings, on_rows, profile)
 
 
 def write_unit(
@@ -271,7 +271,7 @@ def assemble(file: PartsOfFile, settings: Settings, commits: Commits) -> Entry:
 
 
 def _score(
-    writer: RowWriter, unit: Unit, settings: Settings, told: Told, profile: Profile | None
+    writer: RowWriter, unit: Unit, settings: Settings, on_rows: OnRows, profile: Profile | None
 ) -> tuple[Tally, int]:
     """Score a piece; return the counts of its rows, and how many were excluded."""
     scorer, none = settings.scorer, settings.scorer.no_rows()
@@ -280,7 +280,7 @@ def _score(
     def leave_out(rows: int) -> None:
         nonlocal left_out
         left_out += rows
-        told(none, rows)
+        on_rows(none, rows)
 
     clock = profile.clock() if profile else None
     total = none
@@ -303,7 +303,7 @@ def _score(
                 if clock:
                     clock.enter(OTHER)
                 total += scored.tally
-                told(scored.tally, 0)
+                on_rows(scored.tally, 0)
         if clock:
             clock.enter(WRITE)
         if unit.piece.apart:
@@ -384,11 +384,11 @@ def _created(
 
 def _holds(storage: Storage, name: str | None, out: Hashed) -> bool:
     """Return whether the existing output has the bytes that were just written."""
-    there = None if name is None else storage.find(name)
-    if there is None or there.size != out.size:
+    stored = None if name is None else storage.find(name)
+    if stored is None or stored.size != out.size:
         return False
     digest = hashlib.sha256()
-    with there.open() as data:
+    with stored.open() as data:
         while block := data.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest() == out.sha256

@@ -37,8 +37,8 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all findings."""
-        given = {finding.verdict for finding in self.findings}
-        return "problem" if "problem" in given else "note" if "note" in given else "ok"
+        verdicts = {finding.verdict for finding in self.findings}
+        return "problem" if "problem" in verdicts else "note" if "note" in verdicts else "ok"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-serializable data."""

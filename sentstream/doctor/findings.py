@@ -45,9 +45,9 @@ class Section:
     findings: list[Finding] = field(default_factory=list)
 
 
-def problem(about: str, error: Exception) -> Finding:
+def problem(subject: str, error: Exception) -> Finding:
     """The finding for an error, including unexpected errors."""
     if isinstance(error, SentstreamError):
-        return Finding(about, "problem", error.message, error.hint, error.exit_code)
+        return Finding(subject, "problem", error.message, error.hint, error.exit_code)
     words = one_line(f"{type(error).__name__}: {error}")
-    return Finding(about, "problem", words, "run again with --debug", SentstreamError.exit_code)
+    return Finding(subject, "problem", words, "run again with --debug", SentstreamError.exit_code)

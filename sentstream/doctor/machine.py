@@ -91,7 +91,7 @@ def simd(flags: frozenset[str]) -> dict[str, bool]:
 def _simd_finding(kinds: dict[str, bool]) -> Finding:
     if not kinds:
         return Finding("instructions", "ok", "this system does not report the instructions of its processor")
-    has, lacks = ([kind for kind, found in kinds.items() if found is wanted] for wanted in (True, False))
+    has, lacks = ([kind for kind, found in kinds.items() if found is present] for present in (True, False))
     words = ", ".join(has) or "none that is relevant"
     words += f"; no {', no '.join(lacks)}" if lacks else ""
     if "AVX2" in lacks:

@@ -40,26 +40,26 @@ def models() -> Section:
 
 
 def _model(name: str) -> tuple[dict[str, Any], Finding]:
-    about = f"model {name}"
+    subject = f"model {name}"
     fact: dict[str, Any] = {"name": name, "default": name == DEFAULT_MODEL, "digest": None, "sealed": False}
     try:
         bundle = load_bundle(name)
     except SentstreamError as error:
-        return fact, problem(about, error)
+        return fact, problem(subject, error)
     fact.update(digest=bundle.digest, sealed=True, difference=None, tweets=None)
     sealed = f"{bundle.short_digest}, all checksums match"
     try:
         session = Session(bundle, "cpu")
         difference = parity(bundle, session)
     except MissingExtraError as error:  # reported in its own line
-        return fact, Finding(about, "note", f"{sealed}; not run: {error.message}")
+        return fact, Finding(subject, "note", f"{sealed}; not run: {error.message}")
     except Unknown as error:
         same = repeats(bundle, session)
         words = f"{sealed}; not compared with NumPy (unsupported: {error})"
         words += "; two runs gave the same bits" if same else "; two runs gave different bits"
-        return fact, Finding(about, "ok" if same else "note", words)
+        return fact, Finding(subject, "ok" if same else "note", words)
     except SentstreamError as error:
-        return fact, problem(about, error)
+        return fact, problem(subject, error)
     fact.update(difference=difference if math.isfinite(difference) else None, tweets=len(_LENGTHS))
     words = f"{difference:.0e} from NumPy's results for {len(_LENGTHS)} tweets"
     allowed = ROUNDED_TOLERANCE if is_rounded(read_graph(bundle.model)) else TOLERANCE
@@ -68,8 +68,8 @@ def _model(name: str) -> tuple[dict[str, Any], Finding]:
             f"{sealed}, but ONNX Runtime here is {words}, more than {allowed:.0e}",
             hint="install another version of ONNX Runtime",
         )
-        return fact, problem(about, wrong)
-    return fact, Finding(about, "ok", f"{sealed}; at most {words}")
+        return fact, problem(subject, wrong)
+    return fact, Finding(subject, "ok", f"{sealed}; at most {words}")
 
 
 def parity(bundle: Bundle, session: Session) -> float:
@@ -92,10 +92,10 @@ def reference(bundle: Bundle, encoded: Encoded) -> npt.NDArray[np.float64]:
     table = np.full((len(encoded), len(bundle.labels)), np.nan)
     for length in np.unique(lengths[lengths > 0]).tolist():
         (rows,) = np.nonzero(lengths == length)
-        places = encoded.offsets[rows, None] + np.arange(length)
-        feed = {"words": encoded.words[places]}
+        indices = encoded.offsets[rows, None] + np.arange(length)
+        feed = {"words": encoded.words[indices]}
         if encoded.pairs is not None:
-            feed["pairs"] = encoded.pairs[places]
+            feed["pairs"] = encoded.pairs[indices]
         (table[rows],) = evaluate(graph, feed)
     return table
 

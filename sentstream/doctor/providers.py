@@ -36,16 +36,16 @@ _LENGTHS = [length for length in range(4, 20) for _ in range(8)]
 def providers() -> Section:
     """The providers that ONNX Runtime lists, and which of them run the default model."""
     try:
-        listed: list[str] = import_runtime().get_available_providers()
+        available: list[str] = import_runtime().get_available_providers()
     except Exception:  # reported in the section about packages
         return Section("providers", None)
     cpu, cpu_finding = _cpu()
-    cuda, cuda_finding = _cuda(listed)
+    cuda, cuda_finding = _cuda(available)
     findings = [cpu_finding, cuda_finding]
-    if others := [name for name in listed if name not in (CPU, CUDA)]:
+    if others := [name for name in available if name not in (CPU, CUDA)]:
         words = ", ".join(name.removesuffix("ExecutionProvider") for name in others)
         findings.append(Finding("other providers", "ok", f"{words}: listed, never used by sentstream"))
-    return Section("providers", {"listed": listed, "cpu": cpu, "cuda": cuda}, findings)
+    return Section("providers", {"listed": available, "cpu": cpu, "cuda": cuda}, findings)
 
 
 def _cpu() -> tuple[dict[str, Any], Finding]:
@@ -60,9 +60,9 @@ def _cpu() -> tuple[dict[str, Any], Finding]:
     return {"usable": True, **found}, Finding("CPU", "ok", _ran(found))
 
 
-def _cuda(listed: list[str]) -> tuple[dict[str, Any], Finding]:
+def _cuda(available: list[str]) -> tuple[dict[str, Any], Finding]:
     found_driver = driver()
-    if CUDA not in listed:
+    if CUDA not in available:
         reason = "this ONNX Runtime is built without CUDA"
         fact = {"usable": False, "reason": reason, "driver": asdict(found_driver)}
         if not found_driver.devices:

@@ -143,20 +143,22 @@ def _run(graph: Graph, values: Values) -> list[Array]:
             raise Unknown(
                 f"the operator {node.operator} with {', '.join(node.attributes) or 'no attributes'}"
             )
-        given = [values[name] for name in node.inputs]
+        inputs = [values[name] for name in node.inputs]
         found = (
-            _scan(node, given, values) if node.operator == "Scan" else [_SIMPLE[node.operator](node, *given)]
+            _scan(node, inputs, values)
+            if node.operator == "Scan"
+            else [_SIMPLE[node.operator](node, *inputs)]
         )
         values.update(zip(node.outputs, found, strict=True))
     return [values[name] for name in graph.outputs]
 
 
-def _scan(node: Node, given: Sequence[Array], values: Values) -> list[Array]:
+def _scan(node: Node, inputs: Sequence[Array], values: Values) -> list[Array]:
     """Steps over the first axis of the last inputs; the inputs before them are states."""
     body: Graph = node.attributes["body"]
-    count = len(given) - node.attributes["num_scan_inputs"]
-    states, outputs = list(given[:count]), list[list[Array]]()
-    for step in zip(*given[count:], strict=True):
+    count = len(inputs) - node.attributes["num_scan_inputs"]
+    states, outputs = list(inputs[:count]), list[list[Array]]()
+    for step in zip(*inputs[count:], strict=True):
         found = _run(body, values.new_child(dict(zip(body.inputs, (*states, *step), strict=True))))
         states = found[:count]
         outputs.append(found[count:])

@@ -29,4 +29,4 @@ def synthetic_tweets(vocabulary: Vocabulary, lengths: Sequence[int], seed: int =
     drawn = np.random.default_rng(seed).choice(len(words), sum(lengths), p=weights / weights.sum())
     ends = np.cumsum(lengths)
     rows = (drawn[end - length : end] for end, length in zip(ends, lengths, strict=True))
-    return pa.array([" ".join(words[place] for place in row) for row in rows], pa.string())
+    return pa.array([" ".join(words[index] for index in row) for row in rows], pa.string())

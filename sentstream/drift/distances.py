@@ -50,5 +50,5 @@ def _shares(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _divergence(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-    there = first > 0
-    return float((first[there] * np.log2(first[there] / second[there])).sum())
+    positive = first > 0
+    return float((first[positive] * np.log2(first[positive] / second[positive])).sum())

@@ -128,7 +128,7 @@ class Distribution:
 
     def distances(self, other: Distribution) -> dict[str, float]:
         """The population stability index between this, the reference, and another, for each of ``cells``."""
-        return {of: stability_index(*both) for of, both in self.cells(other).items()}
+        return {name: stability_index(*both) for name, both in self.cells(other).items()}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serializable data."""

@@ -40,10 +40,15 @@ class HeldOut:
         """
         if not isinstance(found, Mapping):
             raise ValueError("it is not an object")
-        of = found.get("of")
-        if not isinstance(of, str) or not of.isprintable() or of != of.strip() or not 0 < len(of) <= _LONGEST:
+        source = found.get("of")
+        if (
+            not isinstance(source, str)
+            or not source.isprintable()
+            or source != source.strip()
+            or not 0 < len(source) <= _LONGEST
+        ):
             raise ValueError(f"of is not a line of 1 to {_LONGEST} characters")
         texts = Distribution.from_dict({key: value for key, value in found.items() if key != "of"})
         if texts.texts < LEAST_TEXTS:
             raise ValueError(f"{texts.texts:,} texts are too few: at least {LEAST_TEXTS:,} are needed")
-        return cls(of, texts)
+        return cls(source, texts)

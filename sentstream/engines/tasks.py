@@ -28,17 +28,17 @@ def into_tasks(sizes: Sequence[int], workers: int) -> list[range]:
     costs = sum(map(_cost, sizes))
     limit = min(_MOST_BYTES, max(_LEAST_BYTES, costs // (workers * _EACH_WORKER)))
     tasks = sorted(_grouped(sizes, limit), key=lambda task: task[0], reverse=True)
-    return [places for _, places in tasks]
+    return [indices for _, indices in tasks]
 
 
 def _grouped(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, range]]:
     """The tasks with their costs."""
     start = cost = 0
-    for place, size in enumerate(sizes):
+    for index, size in enumerate(sizes):
         own = _cost(size)
-        if place > start and (cost + own > limit or place - start >= _MOST_UNITS):
-            yield cost, range(start, place)
-            start, cost = place, 0
+        if index > start and (cost + own > limit or index - start >= _MOST_UNITS):
+            yield cost, range(start, index)
+            start, cost = index, 0
         cost += own
     if start < len(sizes):
         yield cost, range(start, len(sizes))

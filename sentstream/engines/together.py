@@ -61,7 +61,7 @@ class _Group:
     encoded: Encoded
 
 
-class Together:
+class CallBatcher:
     """Scores columns of texts, for concurrent calls from several threads.
 
     Args:
@@ -161,18 +161,18 @@ class Together:
         return calls
 
     def _encode(self, calls: list[_Call]) -> None:
-        made: list[_Group] = []
+        groups: list[_Group] = []
         try:
             texts = [call.texts for call in calls]
             together = texts[0] if len(texts) == 1 else pa.concat_arrays(texts)
-            made.append(_Group(calls, self._model.bundle.text.encode(together)))
+            groups.append(_Group(calls, self._model.bundle.text.encode(together)))
         except BaseException as error:
             _fail(calls, error)
         finally:
             with self._changed:
                 self._encoding -= 1
-                self._encoded += made
-                if not made:
+                self._encoded += groups
+                if not groups:
                     self._changed.notify_all()
 
     def _score(self, groups: list[_Group]) -> None:

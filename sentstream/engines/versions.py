@@ -34,14 +34,14 @@ def version_probe() -> Callable[[], Versions]:
     return probe
 
 
-def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+def differences(remote: Mapping[str, str], local: Mapping[str, str]) -> list[str]:
     """Describe the differences between two machines' versions, one text each.
 
     >>> differences({"pyarrow": "18.0.0", "numpy": ""}, {"pyarrow": "26.0.1", "numpy": "2.4.6"})
     ['pyarrow 18.0.0, not 26.0.1', 'no numpy']
     """
     return [
-        f"{name} {there[name]}, not {version}" if there.get(name) else f"no {name}"
-        for name, version in here.items()
-        if there.get(name) != version
+        f"{name} {remote[name]}, not {version}" if remote.get(name) else f"no {name}"
+        for name, version in local.items()
+        if remote.get(name) != version
     ]

@@ -83,7 +83,7 @@ class Result:
     seconds: float
 
 
-def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
+def run_task(work: Sequence[Work], settings: Settings, node: str) -> Result:
     """Process some units in one thread.
 
     Args:
@@ -93,13 +93,13 @@ def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
     """
     start = time.perf_counter()
     pa.set_cpu_count(1)
-    places = {_key(unit): place for place, unit in enumerate(work)}
+    index_of = {_key(unit): index for index, unit in enumerate(work)}
     done: list[Entry] = []
     unsound: list[tuple[int, InputError]] = []
     error: SentstreamError | None = None
 
-    def skip(place: int, error: InputError) -> None:
-        unsound.append((place, error))
+    def skip(index: int, error: InputError) -> None:
+        unsound.append((index, error))
 
     try:
         with Commits(done.extend) as commits:
@@ -113,7 +113,7 @@ def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
         error = OutOfMemoryError(f"out of memory on {node}: {type(caught).__name__} {caught}".rstrip())
     entries: list[Entry | None] = [None] * len(work)
     for entry in done:
-        entries[places[entry.output, entry.first, entry.stop]] = entry
+        entries[index_of[entry.output, entry.first, entry.stop]] = entry
     return Result(entries, unsound, error, (node, os.getpid()), time.perf_counter() - start)
 
 
@@ -144,7 +144,7 @@ def check_model(source: str, digest: str, node: str) -> None:
         )
 
 
-def check_sight(
+def check_visibility(
     files: Sequence[StoredFile], guard: Guard, output: str, node: str, patience: float = _PATIENCE
 ) -> None:
     """Check that this machine sees the same inputs and outputs as the driver.
@@ -176,9 +176,9 @@ def check_sight(
             time.sleep(_AGAIN)
 
 
-def _unseen(what: str, node: str) -> ClusterPathError:
+def _unseen(description: str, node: str) -> ClusterPathError:
     return ClusterPathError(
-        f"on {node}: {what}",
+        f"on {node}: {description}",
         hint="every machine must see the same inputs and outputs: use a shared file system, s3://, gs:// …",
     )
 
@@ -190,7 +190,7 @@ def _small(
     skip: Callable[[int, InputError], None],
 ) -> None:
     """Score small files together, and write each one separately."""
-    small = [(place, unit) for place, unit in units if isinstance(unit, Unit)]
+    small = [(index, unit) for index, unit in units if isinstance(unit, Unit)]
     groups = SmallFiles(settings.scorer, small, skip)
     for group in groups:
         batches = iter(settings.scorer.score_together(group))
@@ -209,14 +209,14 @@ def _large(
     skip: Callable[[int, InputError], None],
 ) -> None:
     """Score pieces one by one, and assemble files from their parts."""
-    for place, unit in units:
+    for index, unit in units:
         try:
             if isinstance(unit, PartsOfFile):
                 assemble(unit, settings, commits)
             else:
                 score_unit(unit, settings, commits, _ignore)
         except InputError as error:
-            skip(place, error)
+            skip(index, error)
 
 
 def _ignore(tally: Tally, left_out: int) -> None:

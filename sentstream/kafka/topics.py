@@ -34,9 +34,9 @@ def hinting(hint: str) -> Generator[None, None, None]:
         raise AuthorizationError(error.message, hint=hint) from error
 
 
-def make_sure(
+def ensure_topics(
     admin: Admin,
-    wanted: Mapping[str, int],
+    required: Mapping[str, int],
     configs: Mapping[str, Mapping[str, str]],
     *,
     create: bool,
@@ -48,8 +48,8 @@ def make_sure(
         TopicNotFoundError: A topic does not exist, and ``create`` is false.
     """
     with hinting(TO_WRITE):
-        found = admin.partitions(list(wanted))
-    for topic, partitions in wanted.items():
+        found = admin.partitions(list(required))
+    for topic, partitions in required.items():
         if topic not in found:
             if not create:
                 raise TopicNotFoundError(

@@ -43,15 +43,15 @@ def axes(
                         tag(
                             "line",
                             x1=LEFT,
-                            y1=y_at(height, at),
+                            y1=y_at(height, position),
                             x2=x_at(1, width),
-                            y2=y_at(height, at),
+                            y2=y_at(height, position),
                             class_="grid",
                         ),
-                        tag("text", words, x=LEFT - 5, y=y_at(height, at) + 4, text_anchor="end"),
+                        tag("text", words, x=LEFT - 5, y=y_at(height, position) + 4, text_anchor="end"),
                     ]
                 )
-                for words, at in ticks
+                for words, position in ticks
             ),
             *(
                 [tag("text", x_title, x=x_at(0.5, width), y=height - 4, text_anchor="middle")]
@@ -70,21 +70,21 @@ def axes(
     )
 
 
-def tick_x(height: int, words: str, at: float, width: float = WIDTH) -> Html:
-    return tag("text", words, x=x_at(at, width), y=height - BOTTOM + 15, text_anchor="middle")
+def tick_x(height: int, words: str, position: float, width: float = WIDTH) -> Html:
+    return tag("text", words, x=x_at(position, width), y=height - BOTTOM + 15, text_anchor="middle")
 
 
-def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
+def round_ticks(low: float, high: float, limit: int = 5) -> list[float]:
     """Evenly spaced round numbers from at most ``low`` to at least ``high``.
 
     >>> round_ticks(-0.13, 0.21), round_ticks(0, 37)
     ([-0.2, -0.1, 0.0, 0.1, 0.2, 0.3], [0.0, 10.0, 20.0, 30.0, 40.0])
     """
     span = max(high - low, 1e-9)
-    ten = 10.0 ** math.floor(math.log10(span / most))
-    step = next(ten * one for one in (1, 2, 5, 10) if span <= most * ten * one)
+    ten = 10.0 ** math.floor(math.log10(span / limit))
+    step = next(ten * one for one in (1, 2, 5, 10) if span <= limit * ten * one)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 10) for place in range(first, max(last, first + 1) + 1)]
+    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
 
 
 def short_count(value: int) -> str:

@@ -24,23 +24,23 @@ def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> H
     last = max(1, len(steps) - 1)
     ticks = [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]
     shapes = [axes(_CURVE, "", "probability", ticks)]
-    places = range(0, len(steps), max(1, -(-len(steps) // _MOST_WORDS)))
-    words = {place: _shortened(steps[place]["token"]) for place in places}
-    for place, word in words.items():
-        there = f"translate({x_at(place / last):.2f} {_CURVE - BOTTOM + 12:.0f}) rotate(-55)"
-        shapes.append(tag("text", word, text_anchor="end", transform=there))
+    indices = range(0, len(steps), max(1, -(-len(steps) // _MOST_WORDS)))
+    words = {index: _shortened(steps[index]["token"]) for index in indices}
+    for index, word in words.items():
+        transform = f"translate({x_at(index / last):.2f} {_CURVE - BOTTOM + 12:.0f}) rotate(-55)"
+        shapes.append(tag("text", word, text_anchor="end", transform=transform))
     # The words are slanted; this is how far down they reach.
     height = _CURVE - round(BOTTOM) + 20 + round(5.5 * max(map(len, words.values()), default=0))
     kinds = label_kinds(labels)
-    for place, label in enumerate(labels):
-        kind = f"label l{kinds[place]}"
-        shares = [step["probabilities"][place] for step in steps]
-        points = [(x_at(at / last), y_at(_CURVE, share)) for at, share in enumerate(shares)]
+    for index, label in enumerate(labels):
+        kind = f"label l{kinds[index]}"
+        shares = [step["probabilities"][index] for step in steps]
+        points = [(x_at(step_index / last), y_at(_CURVE, share)) for step_index, share in enumerate(shares)]
         line = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
         shapes.append(tag("polyline", tag("title", label), points=line, class_=kind))
         for (x, y), step in zip(points, steps, strict=True):
-            said = f"after {step['token']}: {label} {percent(step['probabilities'][place], 1)}"
-            shapes.append(tag("circle", tag("title", said), cx=x, cy=y, r=2.5, class_=kind))
+            tooltip = f"after {step['token']}: {label} {percent(step['probabilities'][index], 1)}"
+            shapes.append(tag("circle", tag("title", tooltip), cx=x, cy=y, r=2.5, class_=kind))
     shapes += _legend(height, labels)
     return svg(height + 22 * -(-len(labels) // 3), "Probability after each word", shapes)
 
@@ -81,8 +81,8 @@ def whisker(
     low, high = scale
     width, height = 160, 16
 
-    def x(at: float) -> float:
-        return 4 + min(1.0, max(0.0, (at - low) / (high - low))) * (width - 8)
+    def x(number: float) -> float:
+        return 4 + min(1.0, max(0.0, (number - low) / (high - low))) * (width - 8)
 
     shapes = [tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_=f"whisker {kind}")]
     for beyond, edge, point in ((ends[0] < low, 8, 0), (ends[1] > high, width - 8, width)):
@@ -104,11 +104,11 @@ def _legend(height: int, labels: Sequence[str]) -> list[Html]:
     """The legend below the axes, with three labels per row."""
     shapes = []
     kinds = label_kinds(labels)
-    for place, label in enumerate(labels):
-        x, y = 14 + 116 * (place % 3), height + 12 + 22 * (place // 3)
+    for index, label in enumerate(labels):
+        x, y = 14 + 116 * (index % 3), height + 12 + 22 * (index // 3)
         short = label if len(label) < 14 else label[:12] + "…"
         shapes += [
-            tag("line", x1=x, y1=y, x2=x + 22, y2=y, class_=f"label l{kinds[place]}"),
+            tag("line", x1=x, y1=y, x2=x + 22, y2=y, class_=f"label l{kinds[index]}"),
             tag("text", short, x=x + 27, y=y + 4, class_="name"),
         ]
     return shapes

@@ -54,17 +54,17 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
     if one["label"] is None:
         return section(_BLANK)
     title = f"{one['label']}, {percent(one['score'], 1)}"
-    pulls = [_pull(one, step, labels) for step in one["steps"]]
-    words = [_word(step, pull, labels) for step, pull in zip(one["steps"], pulls, strict=True)]
+    supports = [_support(one, step, labels) for step in one["steps"]]
+    words = [_word(step, support, labels) for step, support in zip(one["steps"], supports, strict=True)]
     rows = [
         tag(
             "tr",
-            tag("td", step["token"], *_aside(step), dir="auto"),
+            tag("td", step["token"], *_note_tags(step), dir="auto"),
             *(tag("td", percent(share, 1)) for share in step["probabilities"]),
             tag("td", _effect(step["effect"])),
-            tag("td", pull.label, class_="text"),
+            tag("td", support.label, class_="text"),
         )
-        for step, pull in zip(one["steps"], pulls, strict=True)
+        for step, support in zip(one["steps"], supports, strict=True)
     ]
     names = ("word", *(f"so far {label}" for label in labels), "effect")
     heads = (*((name, None) for name in names), ("speaks for", "text"))
@@ -89,7 +89,7 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
 
 
 @dataclass(frozen=True)
-class _Pull:
+class _Support:
     """The effect of a word on the label it supports most.
 
     Attributes:
@@ -102,31 +102,31 @@ class _Pull:
     gain: float
 
 
-def _pull(one: Data, step: Data, labels: Sequence[str]) -> _Pull:
+def _support(one: Data, step: Data, labels: Sequence[str]) -> _Support:
     if step["without"] is None:
-        return _Pull(NOTHING, 0.0)
+        return _Support(NOTHING, 0.0)
     whole = one["steps"][-1]["probabilities"]
     gains = [has - without for has, without in zip(whole, step["without"], strict=True)]
     gain = max(gains)
-    return _Pull(labels[gains.index(gain)], gain) if gain >= _LEAST else _Pull(NOTHING, 0.0)
+    return _Support(labels[gains.index(gain)], gain) if gain >= _LEAST else _Support(NOTHING, 0.0)
 
 
-def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
+def _word(step: Data, support: _Support, labels: Sequence[str]) -> Html:
     """A word in the color, and with the underline style, of the label that it speaks for."""
-    shade = _shade(pull.gain)
-    kind = f"label l{label_kinds(labels)[labels.index(pull.label)]} s{shade}" if shade else None
+    shade = _shade(support.gain)
+    kind = f"label l{label_kinds(labels)[labels.index(support.label)]} s{shade}" if shade else None
     if step["without"] is None:
-        said = "the only word"
+        title = "the only word"
     else:
-        said = f"{pull.label} {_effect(pull.gain)}" if pull.gain else "almost no effect"
-    return tag("span", step["token"], class_=kind, title=said)
+        title = f"{support.label} {_effect(support.gain)}" if support.gain else "almost no effect"
+    return tag("span", step["token"], class_=kind, title=title)
 
 
-def _aside(step: Data) -> list[Html]:
-    return [tag("small", " " + said) for said in _asides(step)]
+def _note_tags(step: Data) -> list[Html]:
+    return [tag("small", " " + note) for note in _notes(step)]
 
 
-def _asides(step: Data) -> list[str]:
+def _notes(step: Data) -> list[str]:
     """Notes on a word: its source if that differs, and whether it is unknown."""
     token, source = step["token"], step.get("source") or step["token"]
     shown = source if len(source) <= _LONGEST_SOURCE else source[: _LONGEST_SOURCE - 1] + "…"
@@ -157,31 +157,31 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             yield Text()
             continue
         line = Text(printable(f"{one['label']} {percent(one['score'], 1)}  "), style="bold")
-        made = Table(box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
         longest = max((cell_len(printable(step["token"])) for step in one["steps"]), default=0)
-        made.add_column("word", overflow="fold", min_width=min(longest, _LONGEST_WHOLE))
+        table.add_column("word", overflow="fold", min_width=min(longest, _LONGEST_WHOLE))
         for head in (*labels, "effect"):
-            made.add_column(Text(printable(head)), justify="right", overflow="fold")
-        made.add_column("speaks for", overflow="fold")
+            table.add_column(Text(printable(head)), justify="right", overflow="fold")
+        table.add_column("speaks for", overflow="fold")
         for step in one["steps"]:
-            pull = _pull(one, step, labels)
-            style = _style(pull, labels)
+            support = _support(one, step, labels)
+            style = _style(support, labels)
             line.append(printable(step["token"]), style=style).append(" ", style="not bold")
             name = Text(printable(step["token"]))
-            for said in _asides(step):
-                name.append(printable(f" {said}"), style="dim")
+            for note in _notes(step):
+                name.append(printable(f" {note}"), style="dim")
             shares = [Text(percent(share, 1)) for share in step["probabilities"]]
-            made.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))
+            table.add_row(name, *shares, _effect(step["effect"]), Text(printable(support.label), style=style))
         yield line
-        yield made
+        yield table
         if one["truncated"]:
             yield Text("The tweet is longer than the model reads.", style="dim")
         yield Text()
     yield Text(_NOTE, style="dim")
 
 
-def _style(pull: _Pull, labels: Sequence[str]) -> str:
+def _style(support: _Support, labels: Sequence[str]) -> str:
     """The color of the label that a word speaks for; bold and underline also work without colors."""
-    shade = _shade(pull.gain)
-    color = _COLORS[label_kinds(labels)[labels.index(pull.label)]] if shade else ""
+    shade = _shade(support.gain)
+    color = _COLORS[label_kinds(labels)[labels.index(support.label)]] if shade else ""
     return ("not bold", f"not bold {color}", f"bold {color}", f"bold underline {color}")[shade]

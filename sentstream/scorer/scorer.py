@@ -70,7 +70,7 @@ class Scored:
         return show(shares("labels", self.tally.all_labels), rows(self.batch))
 
 
-class _Looked(NamedTuple):
+class _ModelResults(NamedTuple):
     """Model results for texts: probabilities and token counts of each, words of all."""
 
     table: Probabilities
@@ -182,7 +182,7 @@ class Scorer:
         """
         for name in self.text_columns:
             find_text(schema, name)
-        kept = [schema.field(place) for place in self._kept(schema)]
+        kept = [schema.field(index) for index in self._kept(schema)]
         added = self.added_fields()
         for name in sorted({one.name for one in kept} & {one.name for one in added}):
             raise ColumnClashError(f"the input already has a column {name!r}", hint="choose another --prefix")
@@ -237,7 +237,7 @@ class Scorer:
             columns += added
             words, unknown = words + looked.words, unknown + looked.unknown
         scored = Scored(
-            pa.RecordBatch.from_arrays([*(batch.column(place) for place in kept), *columns], schema=schema),
+            pa.RecordBatch.from_arrays([*(batch.column(index) for index in kept), *columns], schema=schema),
             tally_columns(tallies),
             words,
             unknown if self.bundle.text.rules.unknown == "token" else None,
@@ -266,12 +266,12 @@ class Scorer:
         tallies: list[dict[str, Tally]] = [{} for _ in batches]
         for number, prefix in enumerate(self.prefixes):
             texts = [shape[2][number].texts(batch) for shape, batch in zip(shapes, batches, strict=True)]
-            for place, (added, tally) in enumerate(self._score_arrays(texts, clock)):
-                columns[place] += added
-                tallies[place][prefix] = tally
+            for index, (added, tally) in enumerate(self._score_arrays(texts, clock)):
+                columns[index] += added
+                tallies[index][prefix] = tally
         scored = []
         for batch, (schema, kept, _), added, found in zip(batches, shapes, columns, tallies, strict=True):
-            arrays = [*(batch.column(place) for place in kept), *added]
+            arrays = [*(batch.column(index) for index in kept), *added]
             scored.append(Scored(pa.RecordBatch.from_arrays(arrays, schema=schema), tally_columns(found)))
         if clock:
             clock.rest()
@@ -305,7 +305,7 @@ class Scorer:
         """The added columns for one text column, and the counts."""
         return self._added(self._look(texts, clock), clock)
 
-    def _look(self, texts: pa.Array | pa.ChunkedArray, clock: Clock | None) -> _Looked:
+    def _look(self, texts: pa.Array | pa.ChunkedArray, clock: Clock | None) -> _ModelResults:
         """Run the model on texts."""
         tables: list[Probabilities] = []
         lengths: list[npt.NDArray[np.int64]] = []
@@ -316,15 +316,15 @@ class Scorer:
             truncated += encoded.truncated
             some, not_known = self.bundle.text.count_words(encoded.words)
             words, unknown = words + some, unknown + (not_known or 0)
-        return _Looked(_joined(tables), _joined(lengths), truncated, words, unknown)
+        return _ModelResults(_joined(tables), _joined(lengths), truncated, words, unknown)
 
-    def _added(self, looked: _Looked, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
+    def _added(self, looked: _ModelResults, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
         """The added columns, and the counts."""
         if clock:
             clock.enter(ATTACH)
         if len(looked.lengths) == 1 and looked.lengths[0]:
             columns, label = self._columns_of_one(looked.table)
-            labels = {name: int(place == label) for place, name in enumerate(self.labels)}
+            labels = {name: int(index == label) for index, name in enumerate(self.labels)}
             return columns, Tally(1, labels, 0, looked.truncated)
         columns, best, blank = self._columns(looked.table, looked.lengths)
         return columns, self._tally(best, blank, looked.truncated)
@@ -342,7 +342,7 @@ class Scorer:
             table: ``float32[rows, classes]``, from ``Session.probabilities``.
             lengths: ``int64[rows]``, tokens per row; rows without tokens are null.
         """
-        return self._added(_Looked(table, lengths, 0), None)[0]
+        return self._added(_ModelResults(table, lengths, 0), None)[0]
 
     def _columns(
         self, table: Probabilities, lengths: npt.NDArray[np.int64]
@@ -363,7 +363,7 @@ class Scorer:
         """The same for a single row that has a label, by slicing existing arrays, in half the time."""
         best = int(table[0].argmax())
         shares = pa.array(table[0])
-        columns = [shares.slice(place, 1) for place in (best, *range(len(shares)))]
+        columns = [shares.slice(index, 1) for index in (best, *range(len(shares)))]
         if self.abstain is not None and table[0, best] < np.float32(self.abstain):
             best = len(self.bundle.labels)
         if self.value:

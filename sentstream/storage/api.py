@@ -103,12 +103,12 @@ class Storage(Protocol):
             OutputWriteError: The file cannot be removed.
         """
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, description: str) -> AbstractContextManager[None]:
         """Hold an exclusive lock; a dead holder's lock does not count.
 
         Args:
             name: The lock file.
-            what: The name of the locked resource in messages.
+            description: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.

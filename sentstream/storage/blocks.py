@@ -42,10 +42,10 @@ class Blocks:
         most: Maximum number of blocks to keep.
     """
 
-    def __init__(self, name: str, size: int, fetch: Fetch, *, most: int = MOST_KEPT) -> None:
+    def __init__(self, name: str, size: int, fetch: Fetch, *, limit: int = MOST_KEPT) -> None:
         self._name, self._size, self._fetch = name, size, fetch
         self._count = -(-size // BLOCK)
-        self._most = most
+        self._most = limit
         self._lock = threading.Lock()
         self._file: IO[bytes] | None = None
         #: The position of each block in the temporary file, least recently read first.
@@ -56,19 +56,19 @@ class Blocks:
         self._closed = False
         self.handles = 0
 
-    def read(self, at: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> bytes:
         """Read some bytes; fewer at the end of the file.
 
         Raises:
             SentstreamError: From ``fetch``; or there is no disk space for a copy.
         """
-        stop = min(at + size, self._size)
+        stop = min(offset + size, self._size)
         parts = []
-        while at < stop:
-            block, within = divmod(at, BLOCK)
-            part = self._read(block, within, min(stop - at, BLOCK - within))
+        while offset < stop:
+            block, within = divmod(offset, BLOCK)
+            part = self._read(block, within, min(stop - offset, BLOCK - within))
             parts.append(part)
-            at += len(part)
+            offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def prefetch(self) -> None:
@@ -126,9 +126,9 @@ class Blocks:
         for block in range(first, stop):
             self._coming[block] = done
             self._lengths[block] = min(length, MOST_AT_ONCE)
-        threading.Thread(target=self._bring, args=(first, stop, done), name="fetch", daemon=True).start()
+        threading.Thread(target=self._load, args=(first, stop, done), name="fetch", daemon=True).start()
 
-    def _bring(self, first: int, stop: int, done: Future[None]) -> None:
+    def _load(self, first: int, stop: int, done: Future[None]) -> None:
         error: BaseException | None = None
         try:
             data = memoryview(self._fetch(first * BLOCK, min(stop * BLOCK, self._size)))
@@ -244,7 +244,7 @@ class BlockStore:
     def open(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> Handle:
         """Open a handle at the first byte of a file; handles with the same identity share blocks."""
         blocks = self._get(identity, name, size, fetch, 1)
-        return Handle(blocks, size, lambda: self._let_go(blocks))
+        return Handle(blocks, size, lambda: self._release_blocks(blocks))
 
     def prefetch(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> None:
         """Start fetching what readers of a file need first."""
@@ -260,7 +260,7 @@ class BlockStore:
         self._trim()
         return blocks
 
-    def _let_go(self, blocks: Blocks) -> None:
+    def _release_blocks(self, blocks: Blocks) -> None:
         with self._lock:
             blocks.handles -= 1
         self._trim()

@@ -89,12 +89,12 @@ def patience_of(options: Options) -> float:
     Raises:
         UsageError: The setting is not a number.
     """
-    given = dict(options).get(PATIENCE)
+    value = dict(options).get(PATIENCE)
     try:
-        return _PATIENCE if given is None else float(given)
+        return _PATIENCE if value is None else float(value)
     except ValueError as error:
         raise UsageError(
-            f"--storage-option {PATIENCE}={given}: not a number of seconds",
+            f"--storage-option {PATIENCE}={value}: not a number of seconds",
             hint=f"e.g. --storage-option {PATIENCE}=60",
         ) from error
 
@@ -149,10 +149,10 @@ def _connect(root: str, options: Options, process: int) -> ObjectStore:
         if scheme_of(root) in _AMAZON and _is_plain(os.environ.get(name, "")):
             client.setdefault("allow_http", "true")
     with _refusing(root):
-        made: ObjectStore = store.from_url(
+        opened: ObjectStore = store.from_url(
             root, config=config, client_options=client, retry_config=retry, **extra
         )
-        return made
+        return opened
 
 
 @functools.lru_cache(maxsize=64)
@@ -166,8 +166,8 @@ def _connect_web(url: str, options: Options, process: int) -> HTTPStore:
         )
     client["allow_http"] = "true"  # the URI says whether to use TLS
     with _refusing(url):
-        made: HTTPStore = store.HTTPStore.from_url(url, client_options=client, retry_config=retry)
-        return made
+        opened: HTTPStore = store.HTTPStore.from_url(url, client_options=client, retry_config=retry)
+        return opened
 
 
 def _obstore(uri: str) -> Any:
@@ -280,12 +280,12 @@ def amazon_session(options: Mapping[str, str]) -> Any:
 
 
 @contextlib.contextmanager
-def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
+def explaining(name: str, action: str, complaint: Complaint) -> Iterator[None]:
     """Translate whatever obstore raises into a one-line error.
 
     Args:
         name: The URI.
-        doing: What failed, e.g. "cannot be read".
+        action: What failed, e.g. "cannot be read".
         complaint: Makes the error for problems with this object: it is missing, or access is denied.
 
     Raises:
@@ -299,25 +299,27 @@ def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
         yield
     except (BaseError, FileNotFoundError, ValueError) as error:
         text = str(error)
-        said = _said(text)
+        message = _message_of(text)
         if isinstance(error, UnauthenticatedError) or _UNKNOWN.search(text):
             raise StorageAccessError(
-                f"{name} {doing}: the store rejects the credentials: {said}",
+                f"{name} {action}: the store rejects the credentials: {message}",
                 hint="are they wrong or expired? Check them, or sign in again",
             ) from error
         if isinstance(error, PermissionDeniedError) or "status code: 403" in text:
-            raise complaint(f"{name} {doing}: access is denied: {said}", "ask who owns the bucket") from error
+            raise complaint(
+                f"{name} {action}: access is denied: {message}", "ask who owns the bucket"
+            ) from error
         if _NO_BUCKET.search(text):
-            raise complaint(f"{name} {doing}: there is no such bucket", "check its name") from error
+            raise complaint(f"{name} {action}: there is no such bucket", "check its name") from error
         if isinstance(error, FileNotFoundError):
-            raise complaint(f"{name} {doing}: there is no such object", "check the URI") from error
+            raise complaint(f"{name} {action}: there is no such object", "check the URI") from error
         if isinstance(error, ValueError):
-            raise complaint(f"{name} {doing}: {first_line(error)}", "check the URI") from error
+            raise complaint(f"{name} {action}: {first_line(error)}", "check the URI") from error
         if is_passing(error):
             raise StorageUnreachableError(
-                f"{name} {doing}: {said}", hint="check the network and the address, then start again"
+                f"{name} {action}: {message}", hint="check the network and the address, then start again"
             ) from error
-        raise StorageError(f"{name} {doing}: {said}") from error
+        raise StorageError(f"{name} {action}: {message}") from error
 
 
 def unreadable(message: str, hint: str | None) -> SentstreamError:
@@ -336,7 +338,7 @@ def waiting(call: Callable[[], _T]) -> _T:
     """Make a network call in a thread that can be abandoned, so that signals are handled meanwhile.
 
     Raises:
-        StorageUnreachableError: No time was left after ``hurry``.
+        StorageUnreachableError: No time was left after ``give_up_soon``.
     """
     if threading.current_thread().daemon:  # this thread can itself be abandoned
         return call()
@@ -367,15 +369,15 @@ def waiting(call: Callable[[], _T]) -> _T:
 
 
 @contextlib.contextmanager
-def hurrying() -> Iterator[None]:
-    """End the effect of ``hurry`` when the block ends."""
+def limiting_retries() -> Iterator[None]:
+    """End the effect of ``give_up_soon`` when the block ends."""
     try:
         yield
     finally:
         _HURRY.clear()
 
 
-def hurry() -> None:
+def give_up_soon() -> None:
     """Give pending store requests a few more seconds, then give up on them: the user pressed Ctrl-C.
 
     Whether an abandoned request took effect is unknown.
@@ -389,7 +391,7 @@ def hurry() -> None:
 
 
 def seconds_left() -> float | None:
-    """Return how many seconds to wait for a response; None if ``hurry`` was not called."""
+    """Return how many seconds to wait for a response; None if ``give_up_soon`` was not called."""
     return max(0.0, _HURRY[0] - time.monotonic()) if _HURRY else None
 
 
@@ -432,7 +434,7 @@ class Tries:
         self._pause = min(2 * self._pause, 5)
 
 
-def _said(text: str) -> str:
+def _message_of(text: str) -> str:
     """Return what the server said, or why there is no response."""
     code = _CODE.search(text)
     if code:

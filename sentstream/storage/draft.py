@@ -107,7 +107,7 @@ class Draft:
         """Give the unnamed file a hidden name: a link cannot replace a file, but a rename can."""
         name = hidden_name(self._target)
         _lock(self.file)  # nobody else could have opened it until now
-        for directory in (_shelter(self._target), self._target.parent):
+        for directory in (_hidden_directory(self._target), self._target.parent):
             if self._linked(directory / name):
                 self._hidden = directory / name
                 return
@@ -128,20 +128,20 @@ def remove_stale(targets: Collection[str | Path], directories: Iterable[str | Pa
         directories: Remove all drafts in these directories.
     """
     whole = {Path(directory) for directory in directories}
-    beside: dict[Path, Path] = {}  # resolved once per directory, not per name
+    shelters: dict[Path, Path] = {}  # resolved once per directory, not per name
     for target in map(Path, targets):
-        if target.parent not in beside:
-            beside[target.parent] = _outside(target)
+        if target.parent not in shelters:
+            shelters[target.parent] = _outside(target)
     # Few drafts, if any, but possibly millions of targets.
     found = {
         directory: drafts
-        for directory in {*whole, *beside, *beside.values()}
+        for directory in {*whole, *shelters, *shelters.values()}
         if (drafts := _drafts(directory))
     }
     for directory in whole & found.keys():
         _remove(itertools.chain(*found[directory].values()))
     for target in map(Path, targets) if found else ():
-        for directory in {target.parent, beside[target.parent]} & found.keys():
+        for directory in {target.parent, shelters[target.parent]} & found.keys():
             _remove(found[directory].get(_stem(target), ()))
 
 
@@ -180,7 +180,7 @@ def _named(target: Path) -> tuple[BinaryIO, Path]:
     file, hidden = hidden_file(target)
     # Readers ignore it while it is empty. Across mounts this rename fails, as would linking it back later.
     with contextlib.suppress(OSError):
-        return file, hidden.rename(_shelter(target) / hidden.name)
+        return file, hidden.rename(_hidden_directory(target) / hidden.name)
     return file, hidden
 
 
@@ -192,15 +192,15 @@ def _outside(target: Path) -> Path:
     return directory.parent
 
 
-def _shelter(target: Path) -> Path:
+def _hidden_directory(target: Path) -> Path:
     """Return the directory for a hidden file: outside, unless more users could read or replace it there."""
     if target.parent.name.startswith("_"):  # readers of the data set ignore it
         return target.parent
     outside = _outside(target)
     with contextlib.suppress(OSError):
-        there, here = outside.stat().st_mode, target.parent.stat().st_mode
-        others = 0o055 if there & stat.S_ISVTX else 0o077
-        if not there & ~here & others:
+        outside_mode, target_mode = outside.stat().st_mode, target.parent.stat().st_mode
+        others = 0o055 if outside_mode & stat.S_ISVTX else 0o077
+        if not outside_mode & ~target_mode & others:
             return outside
     return target.parent
 

@@ -66,7 +66,7 @@ class RemoteFile(FetchedFile):
 
     def _fetch(self, start: int, stop: int) -> bytes:
         system = _file_system(self.name, self.options)
-        data: bytes = _asked(
+        data: bytes = _with_retries(
             self.name, lambda: system.cat_file(_path(system, self.name), start=start, end=stop)
         )
         if len(data) != stop - start:
@@ -91,8 +91,8 @@ class FileSystems(ReadOnly):
         Raises:
             InputError: The file cannot be examined.
         """
-        about = self._info(name)
-        return None if about is None or about["type"] != "file" else self._found(name, about)
+        metadata = self._info(name)
+        return None if metadata is None or metadata["type"] != "file" else self._found(name, metadata)
 
     def is_directory(self, name: str) -> bool:
         """Return whether a URI is a directory.
@@ -100,8 +100,8 @@ class FileSystems(ReadOnly):
         Raises:
             InputError: The URI cannot be examined.
         """
-        about = self._info(name)
-        return about is not None and about["type"] == "directory"
+        metadata = self._info(name)
+        return metadata is not None and metadata["type"] == "directory"
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, RemoteFile]]:
         """Yield all files below a directory, in directory-walk order, with their names relative to it.
@@ -115,14 +115,14 @@ class FileSystems(ReadOnly):
         """
         system = _file_system(directory, self.options)
         top = _path(system, directory).rstrip("/")
-        listed: dict[str, Any] = _asked(directory, lambda: system.find(top, detail=True))
+        entries: dict[str, Any] = _with_retries(directory, lambda: system.find(top, detail=True))
         found = []
-        for path, about in listed.items():
+        for path, metadata in entries.items():
             below = path.removeprefix(top).lstrip("/")
             parts = below.split("/")
             if below and (hidden or not any(map(is_skipped, parts))):
                 order = [(True, part) for part in parts[:-1]] + [(False, parts[-1])]
-                found.append((order, below, self._found(self.join(directory, below), about)))
+                found.append((order, below, self._found(self.join(directory, below), metadata)))
         for _, below, file in sorted(found, key=lambda item: item[0]):
             yield below, file
 
@@ -131,20 +131,20 @@ class FileSystems(ReadOnly):
 
         def info() -> dict[str, Any] | None:
             try:
-                about: dict[str, Any] = system.info(_path(system, name))
-                return about
+                metadata: dict[str, Any] = system.info(_path(system, name))
+                return metadata
             except FileNotFoundError:
                 return None
 
         system.invalidate_cache()
-        found: dict[str, Any] | None = _asked(name, info)
+        found: dict[str, Any] | None = _with_retries(name, info)
         return found
 
-    def _found(self, name: str, about: dict[str, Any]) -> RemoteFile:
-        size = about.get("size")
+    def _found(self, name: str, metadata: dict[str, Any]) -> RemoteFile:
+        size = metadata.get("size")
         if size is None:
             raise InputError(f"{name} cannot be read: its size is unknown", hint="download it first")
-        tag = next((str(about[key]) for key in _TAGS if about.get(key)), "")
+        tag = next((str(metadata[key]) for key in _TAGS if metadata.get(key)), "")
         return RemoteFile(name, int(size), tag, self.options)
 
 
@@ -196,7 +196,7 @@ def _path(system: Any, name: str) -> str:
     return str(system._strip_protocol(name))
 
 
-def _asked(name: str, ask: Any) -> Any:
+def _with_retries(name: str, ask: Any) -> Any:
     """Ask a file system, with retries; its errors are translated into ours."""
     import time
 

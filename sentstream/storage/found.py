@@ -18,8 +18,8 @@ def compare(file: StoredFile, size: int, tag: str) -> None:
         InputError: The file has changed.
     """
     if size != file.size:
-        how = "grew" if size > file.size else "shrank"
-        what = f"{how} from {file.size:,} to {size:,} bytes"
+        change = "grew" if size > file.size else "shrank"
+        what = f"{change} from {file.size:,} to {size:,} bytes"
     elif file.tag and tag != file.tag:
         what = "changed"
     else:

@@ -65,8 +65,8 @@ class HeldFiles:
         most: Maximum number of bytes to keep.
     """
 
-    def __init__(self, most: int = _KEPT_BYTES) -> None:
-        self._left = most
+    def __init__(self, limit: int = _KEPT_BYTES) -> None:
+        self._left = limit
         self._lock = threading.Lock()
         self._held: dict[StoredFile, HeldFile] = {}
 

@@ -44,14 +44,14 @@ class Leases(Protocol):
 
 @contextlib.contextmanager
 def hold(
-    storage: Leases, name: str, what: str, *, renewed: float = RENEWED, lasts: float = LASTS
+    storage: Leases, name: str, description: str, *, renewed: float = RENEWED, lasts: float = LASTS
 ) -> Iterator[None]:
     """Hold a lease for as long as the block runs.
 
     Args:
         storage: The store.
         name: The lease object.
-        what: The name of the locked resource in messages.
+        description: The name of the locked resource in messages.
         renewed: Seconds between renewals.
         lasts: Seconds without a renewal after which a lease has expired.
 
@@ -61,7 +61,7 @@ def hold(
             because this machine was suspended.
         StorageError: The store does not answer.
     """
-    holder = _Holder(storage, name, what, renewed, lasts)
+    holder = _Holder(storage, name, description, renewed, lasts)
     holder.take()
     _HELD.append(holder)
     try:
@@ -69,7 +69,7 @@ def hold(
         check_held(name)
     finally:
         _HELD.remove(holder)
-        holder.let_go()
+        holder.release()
 
 
 def check_held(name: str) -> None:
@@ -89,8 +89,8 @@ def check_held(name: str) -> None:
 class _Holder:
     """A lease and the thread that renews it."""
 
-    def __init__(self, storage: Leases, name: str, what: str, renewed: float, lasts: float) -> None:
-        self._storage, self._name, self.what = storage, name, what
+    def __init__(self, storage: Leases, name: str, description: str, renewed: float, lasts: float) -> None:
+        self._storage, self._name, self.what = storage, name, description
         self._renewed, self._lasts = renewed, lasts
         #: The directory that the lease covers: the parent of the one it is in (``_sentstream/``).
         self.directory = name.rpartition("/")[0].rpartition("/")[0] + "/"
@@ -106,28 +106,28 @@ class _Holder:
         seen: Lease | None = None
         since = 0.0
         while True:
-            there = self._storage.read_all(self._name)
-            if there is not None:
-                data, version = there
-                about = _parsed(data)
-                if about.get("token") == self._me["token"]:  # we wrote it, but the response was lost
+            current = self._storage.read_all(self._name)
+            if current is not None:
+                data, version = current
+                lease = _parsed(data)
+                if lease.get("token") == self._me["token"]:  # we wrote it, but the response was lost
                     self._version = version
                     break
                 if version != seen:
-                    if seen is not None or _is_alive(about):
-                        raise self._refused(about)
+                    if seen is not None or _is_alive(lease):
+                        raise self._refused(lease)
                     seen, since = version, time.monotonic()
-                if not _is_dead(about) and time.monotonic() - since < self._lasts:
+                if not _is_dead(lease) and time.monotonic() - since < self._lasts:
                     time.sleep(min(1.0, self._lasts / 10))
                     continue
-            self._version = self._storage.write_all(self._name, self._content(), there and there[1])
+            self._version = self._storage.write_all(self._name, self._content(), current and current[1])
             if self._version is not None:
                 break
-            if there is not None:
+            if current is not None:
                 seen = {}  # it was just renewed, so its holder is alive
         self._thread.start()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop renewing the lease, and remove it if it is ours; if the store is silent, it expires."""
         self._stop.set()
         removing = threading.Thread(target=self._remove, name="lease", daemon=True)
@@ -139,8 +139,8 @@ class _Holder:
         if self._thread.is_alive():  # waiting for a response; the lease will expire
             return
         with contextlib.suppress(SentstreamError):  # the lease will expire
-            there = self._storage.read_all(self._name)
-            if there is not None and _parsed(there[0]).get("token") == self._me["token"]:
+            current = self._storage.read_all(self._name)
+            if current is not None and _parsed(current[0]).get("token") == self._me["token"]:
                 self._storage.remove(self._name)
 
     def _content(self) -> bytes:
@@ -152,11 +152,11 @@ class _Holder:
             try:
                 version = self._storage.write_all(self._name, self._content(), self._version)
                 if version is None:  # taken over, or ours and the response was lost
-                    there = self._storage.read_all(self._name)
-                    if there is None or _parsed(there[0]).get("token") != self._me["token"]:
+                    current = self._storage.read_all(self._name)
+                    if current is None or _parsed(current[0]).get("token") != self._me["token"]:
                         self.lost = True
                         return
-                    version = there[1]
+                    version = current[1]
                 self._version = version
             except StorageError:
                 continue
@@ -164,10 +164,10 @@ class _Holder:
                 self.lost = True
                 return
 
-    def _refused(self, about: dict[str, Any]) -> OutputBusyError:
-        who = f"process {about.get('pid')} on {about.get('host')}" if about.get("host") else "another run"
+    def _refused(self, lease: dict[str, Any]) -> OutputBusyError:
+        holder = f"process {lease.get('pid')} on {lease.get('host')}" if lease.get("host") else "another run"
         return OutputBusyError(
-            f"{self.what} is being written by {who}", hint="wait for that run to end, or stop it"
+            f"{self.what} is being written by {holder}", hint="wait for that run to end, or stop it"
         )
 
 
@@ -177,10 +177,10 @@ _HELD: list[_Holder] = []
 
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        about = json.loads(data)
+        lease = json.loads(data)
     except ValueError:
         return {}
-    return about if isinstance(about, dict) else {}
+    return lease if isinstance(lease, dict) else {}
 
 
 def _process() -> dict[str, Any]:
@@ -194,22 +194,22 @@ def _process() -> dict[str, Any]:
     }
 
 
-def _is_here(about: dict[str, Any]) -> bool:
+def _is_here(lease: dict[str, Any]) -> bool:
     """Return whether a holder is or was on this machine, in our PID namespace."""
-    here = _process()
-    return bool(here["boot"]) and all(about.get(key) == here[key] for key in ("boot", "space"))
+    current = _process()
+    return bool(current["boot"]) and all(lease.get(key) == current[key] for key in ("boot", "space"))
 
 
-def _is_alive(about: dict[str, Any]) -> bool:
-    return _is_here(about) and not _is_dead(about)
+def _is_alive(lease: dict[str, Any]) -> bool:
+    return _is_here(lease) and not _is_dead(lease)
 
 
-def _is_dead(about: dict[str, Any]) -> bool:
+def _is_dead(lease: dict[str, Any]) -> bool:
     """Return whether a holder is known to be dead."""
-    if not _is_here(about) or not isinstance(about.get("pid"), int):
+    if not _is_here(lease) or not isinstance(lease.get("pid"), int):
         return False
-    started = _started(about["pid"])
-    return started is None or started != about.get("started")
+    started = _started(lease["pid"])
+    return started is None or started != lease.get("started")
 
 
 def _started(pid: int) -> str | None:

@@ -29,18 +29,18 @@ class LocalFile:
         name: The name used in messages.
         size: Size in bytes.
         tag: Its modification time, in ns since 1970.
-        place: Its path as text, which takes less memory than a ``Path``; there may be millions.
+        location: Its path as text, which takes less memory than a ``Path``; there may be millions.
     """
 
     name: str
     size: int
     tag: str
-    place: str
+    location: str
 
     @property
     def path(self) -> Path:
         """Its path."""
-        return Path(self.place)
+        return Path(self.location)
 
     def open(self) -> BinaryIO:
         """Open a new handle at the first byte.
@@ -49,7 +49,7 @@ class LocalFile:
             InputError: The file is gone, cannot be read, or has changed since it was found.
         """
         try:
-            file = open(self.place, "rb", buffering=0)  # noqa: SIM115
+            file = open(self.location, "rb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise _unreadable(self.name, error) from error
         try:
@@ -69,12 +69,12 @@ class LocalFile:
             InputError: The file is gone, or its size or modification time has changed.
         """
         try:
-            about = os.stat(self.place)
+            status = os.stat(self.location)
         except FileNotFoundError as error:
             raise gone(self.name) from error
         except OSError as error:
             raise _unreadable(self.name, error) from error
-        _compare(self, about)
+        _compare(self, status)
 
 
 def local_file(path: str | Path, name: str | None = None) -> LocalFile:
@@ -88,25 +88,25 @@ def local_file(path: str | Path, name: str | None = None) -> LocalFile:
         InputNotFoundError: There is none.
         InputError: It is not a regular file, or cannot be examined.
     """
-    place = os.fspath(path)
-    name = name or place
+    location = os.fspath(path)
+    name = name or location
     try:
-        about = os.stat(place)
+        status = os.stat(location)
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{name} does not exist", hint="check the path") from error
     except OSError as error:
         raise _unreadable(name, error) from error
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(
             f"{name} is not a regular file, so it cannot be read from the end", hint="pipe it into -"
         )
-    return LocalFile(name, about.st_size, str(about.st_mtime_ns), place)
+    return LocalFile(name, status.st_size, str(status.st_mtime_ns), location)
 
 
 def absolute(file: StoredFile) -> StoredFile:
     """Return the file with an absolute path, for processes with other working directories."""
-    if isinstance(file, LocalFile) and not os.path.isabs(file.place):
-        return replace(file, place=str(file.path.absolute()))
+    if isinstance(file, LocalFile) and not os.path.isabs(file.location):
+        return replace(file, location=str(file.path.absolute()))
     return file
 
 
@@ -193,19 +193,19 @@ class LocalStorage:
             raise OutputWriteError(f"{name} cannot be removed: {error.strerror or error}") from error
 
     @contextlib.contextmanager
-    def lock(self, name: str, what: str) -> Iterator[None]:
+    def lock(self, name: str, description: str) -> Iterator[None]:
         """Hold an exclusive lock, which the system releases when the process ends.
 
         Args:
             name: The lock file; its directory is created if needed.
-            what: The name of the locked resource in messages.
+            description: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.
             OutputWriteError: Nothing can be written there.
         """
         try:
-            made = make_directory(Path(name).parent)
+            created = make_directory(Path(name).parent)
             file = open(name, "ab")  # noqa: SIM115
             while not (locked := try_lock(file)) and not os.fstat(file.fileno()).st_nlink:
                 file.close()  # its holder just removed it
@@ -215,14 +215,15 @@ class LocalStorage:
         with file:
             if not locked:
                 raise OutputBusyError(
-                    f"{what} is being written by another run", hint="wait for that run to end, or stop it"
+                    f"{description} is being written by another run",
+                    hint="wait for that run to end, or stop it",
                 )
             try:
                 yield
             finally:
                 with contextlib.suppress(OSError):
                     os.unlink(name)
-                    for directory in reversed(made):  # stops at the first that is not empty
+                    for directory in reversed(created):  # stops at the first that is not empty
                         directory.rmdir()
 
     def clean(self, names: Collection[str]) -> None:
@@ -233,8 +234,8 @@ class LocalStorage:
         )
 
 
-def _compare(file: LocalFile, about: os.stat_result) -> None:
-    compare(file, about.st_size, str(about.st_mtime_ns))
+def _compare(file: LocalFile, status: os.stat_result) -> None:
+    compare(file, status.st_size, str(status.st_mtime_ns))
 
 
 def _unreadable(name: str, error: OSError) -> InputError:

@@ -25,13 +25,13 @@ _FETCH = {
 }
 
 
-def is_uri(given: str) -> bool:
+def is_uri(name: str) -> bool:
     """Return whether a name is a URI, such as ``s3://bucket/key``, rather than a path.
 
     >>> is_uri("s3://bucket/key"), is_uri("C:/tweets.parquet"), is_uri("a:b")
     (True, False, False)
     """
-    return _URI.match(given) is not None
+    return _URI.match(name) is not None
 
 
 def scheme_of(uri: str) -> str:
@@ -56,27 +56,27 @@ def check_local(output: str | Path) -> None:
         )
 
 
-def missing(given: str | Path) -> InputNotFoundError:
+def missing(name: str | Path) -> InputNotFoundError:
     """Return the error for a path that does not exist: a URI, a broken link, or a wrong name."""
-    if is_uri(str(given)):
+    if is_uri(str(name)):
         return InputNotFoundError(
-            f"{given} is a URI, but only local files can be read here", hint=_fetching(str(given))
+            f"{name} is a URI, but only local files can be read here", hint=_fetching(str(name))
         )
-    if os.path.islink(given):
+    if os.path.islink(name):
         return InputNotFoundError(
-            f"{given} is a link to {os.readlink(given)}, which does not exist",
+            f"{name} is a link to {os.readlink(name)}, which does not exist",
             hint="repair the link, or remove it",
         )
-    return InputNotFoundError(f"{given} does not exist", hint="check the path")
+    return InputNotFoundError(f"{name} does not exist", hint="check the path")
 
 
-def without_file_scheme(given: str) -> str:
+def without_file_scheme(name: str) -> str:
     """Return the path of a ``file:`` URI; any other name unchanged.
 
     >>> without_file_scheme("file:///data/a%20b.parquet"), without_file_scheme("s3://bucket/key")
     ('/data/a b.parquet', 's3://bucket/key')
     """
-    return url2pathname(urlsplit(given).path) if is_uri(given) and scheme_of(given) == "file" else given
+    return url2pathname(urlsplit(name).path) if is_uri(name) and scheme_of(name) == "file" else name
 
 
 def _fetching(uri: str) -> str:

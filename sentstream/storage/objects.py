@@ -110,11 +110,11 @@ class ObjectStorage:
             return None
         with explaining(name, "cannot be read", unreadable):
             try:
-                return self._found(name, self._asked(lambda: obstore.head(self._store, key)))
+                return self._found(name, self._with_retries(lambda: obstore.head(self._store, key)))
             except FileNotFoundError:
                 return None
             except PermissionDeniedError:  # a HEAD response has no details; a list response does
-                self._asked(lambda: next(obstore.list(self._store, key, chunk_size=1), None))
+                self._with_retries(lambda: next(obstore.list(self._store, key, chunk_size=1), None))
                 raise
 
     def is_directory(self, name: str) -> bool:
@@ -139,12 +139,12 @@ class ObjectStorage:
         """
         key = self.key(directory)
         found = []
-        for about in self._list(directory):
-            below = about["path"].removeprefix(key).lstrip("/")
+        for metadata in self._list(directory):
+            below = metadata["path"].removeprefix(key).lstrip("/")
             parts = below.split("/")
             if below and (hidden or not any(map(is_skipped, parts))):
                 order = [(True, part) for part in parts[:-1]] + [(False, parts[-1])]
-                found.append((order, below, self._found(self.join(directory, below), about)))
+                found.append((order, below, self._found(self.join(directory, below), metadata)))
         found.sort(key=lambda item: item[0])
         for _, below, file in found:
             yield below, file
@@ -197,21 +197,21 @@ class ObjectStorage:
         import obstore
 
         with explaining(name, "cannot be removed", _unwritable), contextlib.suppress(FileNotFoundError):
-            self._asked(lambda: obstore.delete(self._store, self.key(name)))
+            self._with_retries(lambda: obstore.delete(self._store, self.key(name)))
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, description: str) -> AbstractContextManager[None]:
         """Hold an exclusive lock with a lease: an object that its holder renews.
 
         Args:
             name: The lease object.
-            what: The name of the locked resource in messages.
+            description: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.
             OutputWriteError: It cannot be written.
             StorageError: The store does not answer, or rejects the credentials.
         """
-        return hold(self, name, what)
+        return hold(self, name, description)
 
     def clean(self, names: Collection[str]) -> None:
         """Abort S3 uploads that killed processes left unfinished; Azure drops them after a week."""
@@ -225,8 +225,8 @@ class ObjectStorage:
 
         with explaining(directory, "cannot be read", unreadable):
             key = self.key(directory) or None
-            listed = self._asked(lambda: obstore.list_with_delimiter(self._store, key))
-        return {about["path"] for about in listed["objects"]}
+            listing = self._with_retries(lambda: obstore.list_with_delimiter(self._store, key))
+        return {metadata["path"] for metadata in listing["objects"]}
 
     # For leases.
 
@@ -240,7 +240,7 @@ class ObjectStorage:
 
         with explaining(name, "cannot be read", unreadable):
             try:
-                return self._asked(get)
+                return self._with_retries(get)
             except FileNotFoundError:
                 return None
 
@@ -283,8 +283,8 @@ class ObjectStorage:
         with explaining(file.name, "cannot be read", unreadable):
             while True:
                 try:
-                    wanted: Any = {"range": (start, stop), **if_match(file.tag)}
-                    result = obstore.get(self._store, self.key(file.name), options=wanted)
+                    request: Any = {"range": (start, stop), **if_match(file.tag)}
+                    result = obstore.get(self._store, self.key(file.name), options=request)
                     compare(file, result.meta["size"], tag_of(result.meta))
                     data = bytes(result.bytes())
                     if len(data) == stop - start:
@@ -301,10 +301,10 @@ class ObjectStorage:
                 except BaseError as caught:
                     tries.wait(caught)  # obstore retries requests, but not every interrupted response
 
-    def _found(self, name: str, about: ObjectMeta) -> ObjectFile:
-        return ObjectFile(name, about["size"], tag_of(about), self)
+    def _found(self, name: str, metadata: ObjectMeta) -> ObjectFile:
+        return ObjectFile(name, metadata["size"], tag_of(metadata), self)
 
-    def _asked(self, ask: Callable[[], _T]) -> _T:
+    def _with_retries(self, ask: Callable[[], _T]) -> _T:
         """Return the result of an idempotent request; obstore does not retry every interrupted response."""
         from obstore.exceptions import BaseError
 
@@ -315,7 +315,7 @@ class ObjectStorage:
             except BaseError as error:
                 tries.wait(error)
 
-    def _list(self, directory: str, most: int | None = None) -> Iterator[ObjectMeta]:
+    def _list(self, directory: str, limit: int | None = None) -> Iterator[ObjectMeta]:
         """Yield the objects below a prefix."""
         import obstore
         from obstore.exceptions import BaseError
@@ -325,12 +325,14 @@ class ObjectStorage:
         with explaining(directory, "cannot be read", unreadable):
             while True:
                 try:
-                    pages = iter(obstore.list(self._store, key or None, offset=last, chunk_size=most or 1000))
+                    pages = iter(
+                        obstore.list(self._store, key or None, offset=last, chunk_size=limit or 1000)
+                    )
                     while (page := waiting(functools.partial(next, pages, None))) is not None:
-                        for about in page:
-                            last = about["path"]
+                        for metadata in page:
+                            last = metadata["path"]
                             if last != key:
-                                yield about
+                                yield metadata
                     return
                 except BaseError as error:
                     tries.wait(error)
@@ -385,10 +387,10 @@ class ObjectStorage:
                     return
                 except AlreadyExistsError as error:
                     # A write whose response was lost is retried and finds its own object.
-                    ours = self._is_ours(name, token)
-                    if ours:
+                    is_ours = self._is_ours(name, token)
+                    if is_ours:
                         return
-                    if ours is not None:
+                    if is_ours is not None:
                         raise _taken(name, "was created by something else in the meantime") from error
                     tries.wait(error)
                 except BaseError as error:
@@ -410,13 +412,15 @@ class ObjectStorage:
         import obstore
 
         try:
-            about = self._asked(lambda: obstore.get(self._store, self.key(name), options={"head": True}))
+            metadata = self._with_retries(
+                lambda: obstore.get(self._store, self.key(name), options={"head": True})
+            )
         except FileNotFoundError:  # another process is about to write it, or has removed it
             return None
-        return about.attributes.get(_TOKEN) == token
+        return metadata.attributes.get(_TOKEN) == token
 
 
-class _Looks:
+class _ExistenceCache:
     """A short-lived cache of which outputs exist, so that checking thousands takes only a few requests.
 
     If a name is taken after that, the store refuses the write.
@@ -427,7 +431,7 @@ class _Looks:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[ObjectStorage, float] = {}
-        self._asked: dict[tuple[ObjectStorage, str], float] = {}
+        self._with_retries: dict[tuple[ObjectStorage, str], float] = {}
         self._listed: dict[tuple[ObjectStorage, str], set[str]] = {}
 
     def check_bucket(self, storage: ObjectStorage) -> None:
@@ -441,7 +445,7 @@ class _Looks:
             contextlib.suppress(_DeniedError),
             explaining(storage.root, "cannot be written", _unwritable_or_denied),
         ):
-            storage._asked(
+            storage._with_retries(
                 lambda: next(obstore.list(storage._store, ".sentstream-probe", chunk_size=1), None)
             )
         with self._lock:
@@ -449,24 +453,24 @@ class _Looks:
 
     def is_taken(self, storage: ObjectStorage, name: str) -> bool:
         """Return whether an object exists: ask for a directory's first one, then list the directory."""
-        place = storage, name.rpartition("/")[0]
+        directory = storage, name.rpartition("/")[0]
         with self._lock:
             now = time.monotonic()
-            first = now - self._asked.get(place, -self._LASTS) > self._LASTS
+            first = now - self._with_retries.get(directory, -self._LASTS) > self._LASTS
             if first:
-                self._asked[place] = now
-                self._listed.pop(place, None)
-            listed = self._listed.get(place)
+                self._with_retries[directory] = now
+                self._listed.pop(directory, None)
+            names = self._listed.get(directory)
         if first:
             return storage.find(name) is not None
-        if listed is None:
-            listed = storage.names(place[1])
+        if names is None:
+            names = storage.names(directory[1])
             with self._lock:
-                self._listed[place] = listed
-        return storage.key(name) in listed
+                self._listed[directory] = names
+        return storage.key(name) in names
 
 
-_LOOKS = _Looks()
+_LOOKS = _ExistenceCache()
 
 
 class _DeniedError(OutputWriteError):
@@ -481,13 +485,13 @@ def _unwritable(message: str, hint: str | None) -> SentstreamError:
     return OutputWriteError(message, hint=hint)
 
 
-def _taken(name: str, how: str) -> OutputExistsError:
-    return OutputExistsError(f"{name} {how}", hint="choose another name, or give --overwrite")
+def _taken(name: str, reason: str) -> OutputExistsError:
+    return OutputExistsError(f"{name} {reason}", hint="choose another name, or give --overwrite")
 
 
-def tag_of(about: Any) -> str:
+def tag_of(metadata: Any) -> str:
     """Return the ETag without quotation marks, which Azure's listings omit; else the modification time."""
-    tag: str = about["e_tag"] or f"{_MODIFIED}{about['last_modified'].isoformat()}"
+    tag: str = metadata["e_tag"] or f"{_MODIFIED}{metadata['last_modified'].isoformat()}"
     return tag if tag.startswith("W/") else tag.strip('"')
 
 
@@ -496,6 +500,6 @@ def if_match(tag: str) -> dict[str, str]:
     return {} if not tag or tag.startswith(("W/", _MODIFIED)) else {"if_match": f'"{tag}"'}
 
 
-def _version(about: Any) -> Lease:
+def _version(metadata: Any) -> Lease:
     """Return what identifies a version of an object, for conditional writes."""
-    return {key: about[key] for key in ("e_tag", "version") if about.get(key)}
+    return {key: metadata[key] for key in ("e_tag", "version") if metadata.get(key)}

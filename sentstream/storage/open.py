@@ -29,21 +29,21 @@ def open_storage(name: str, options: Mapping[str, str] | None = None) -> Storage
         return LocalStorage()
     from sentstream.storage.connect import connect, connect_web, options_for
 
-    scheme, given = scheme_of(name), options_for(name, options or {})
+    scheme, chosen = scheme_of(name), options_for(name, options or {})
     if scheme in _BUCKETS:
         from sentstream.storage.objects import ObjectStorage
 
         root = _root(name)
-        connect(root, given)
-        return ObjectStorage(root, given)
+        connect(root, chosen)
+        return ObjectStorage(root, chosen)
     if scheme in _WEB:
         from sentstream.storage.web import WebStorage
 
-        connect_web(name, given)
-        return WebStorage(given)
+        connect_web(name, chosen)
+        return WebStorage(chosen)
     from sentstream.storage.filesystems import file_systems
 
-    return file_systems(name, given)
+    return file_systems(name, chosen)
 
 
 def _root(uri: str) -> str:

@@ -20,7 +20,7 @@ def split_magic(uri: str) -> tuple[str, str]:
     """
     parts = uri.split("/")
     first = next(
-        (place for place, part in enumerate(parts) if place > 2 and glob.has_magic(part)), len(parts)
+        (index for index, part in enumerate(parts) if index > 2 and glob.has_magic(part)), len(parts)
     )
     return "/".join(parts[:first]), "/".join(parts[first:])
 
@@ -46,8 +46,8 @@ def _match(parts: Sequence[tuple[bool, re.Pattern[str]] | None], names: Sequence
     if not parts:
         return not names
     if parts[0] is None:
-        visible = next((place for place, name in enumerate(names) if name.startswith(".")), len(names))
-        return any(_match(parts[1:], names[place:]) for place in range(visible + 1))
+        visible = next((index for index, name in enumerate(names) if name.startswith(".")), len(names))
+        return any(_match(parts[1:], names[index:]) for index in range(visible + 1))
     if not names:
         return False
     hidden, expression = parts[0]

@@ -81,7 +81,7 @@ class ReadOnly:
         """
         raise _only_read(name)
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, description: str) -> AbstractContextManager[None]:
         """Refuse: nothing can be written.
 
         Raises:

@@ -34,10 +34,10 @@ class WebFile(FetchedFile):
             InputError: The file is gone, or its size or tag has changed.
             StorageError: The server does not answer.
         """
-        about = _get(self.name, self.options, (0, 1))
-        if about is None:
+        part = _get(self.name, self.options, (0, 1))
+        if part is None:
             raise gone(self.name)
-        compare(self, about.meta["size"], tag_of(about.meta))
+        compare(self, part.meta["size"], tag_of(part.meta))
 
     def _fetch(self, start: int, stop: int) -> bytes:
         result = _get(self.name, self.options, (start, stop), self)
@@ -64,8 +64,8 @@ class WebStorage(ReadOnly):
             StorageError: The server does not answer.
         """
         # Not with HEAD, which a URL signed for GET does not allow.
-        about = _get(name, self.options, (0, 1))
-        return None if about is None else WebFile(name, about.meta["size"], tag_of(about.meta), self.options)
+        part = _get(name, self.options, (0, 1))
+        return None if part is None else WebFile(name, part.meta["size"], tag_of(part.meta), self.options)
 
     def is_directory(self, name: str) -> bool:
         """Return False: the web has no directories."""
@@ -88,8 +88,8 @@ def _get(url: str, options: Options, span: tuple[int, int], file: WebFile | None
     from obstore.exceptions import BaseError, NotSupportedError, PreconditionError
 
     store, tries = connect_web(url, options), Tries(options)
-    wanted: Any = {"range": span, **if_match(file.tag if file else "")}
-    get = functools.partial(obstore.get, store, "", options=wanted)
+    request: Any = {"range": span, **if_match(file.tag if file else "")}
+    get = functools.partial(obstore.get, store, "", options=request)
     with explaining(url, "cannot be read", unreadable):
         while True:
             try:

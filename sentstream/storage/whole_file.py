@@ -38,7 +38,7 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
         OutputExistsError: The target appeared while the block ran.
         OutputWriteError: No space left, no permission, or no hard links.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     draft: Draft | None = None
     directory = target.parent
     try:
@@ -46,18 +46,18 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
             for parent in _missing(directory):
                 with contextlib.suppress(FileExistsError):  # another process made it meanwhile
                     parent.mkdir()
-                    made.append(parent)
+                    created.append(parent)
             draft = Draft(target)
             yield draft.file
             draft.file.flush()
             os.fsync(draft.file.fileno())
             _publish(draft, target, overwrite, exclusive)
             sync_directory(directory)
-        made = []
+        created = []
     finally:
         if draft is not None:
             draft.discard()
-        for parent in reversed(made):
+        for parent in reversed(created):
             with contextlib.suppress(OSError):  # it is not empty
                 parent.rmdir()
 

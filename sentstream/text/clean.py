@@ -14,7 +14,7 @@ from sentstream.text.storage import encoded, value_type, widened
 
 
 @dataclass(frozen=True)
-class Clean:
+class CleanText:
     """Valid text, cut at the character limit.
 
     Attributes:
@@ -33,7 +33,7 @@ def is_text(kind: pa.DataType) -> bool:
     return any(is_of(kind) for is_of in known)
 
 
-def clean(column: pa.Array, max_chars: int) -> Clean:
+def clean(column: pa.Array, max_chars: int) -> CleanText:
     """Convert a text column to plain ``string``, valid UTF-8, at most ``max_chars`` characters per row.
 
     Arrow does not check UTF-8 when it reads a file, and its kernels fail on the whole column if one byte is
@@ -54,7 +54,7 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
     values, indices = encoded(column)
     if indices is None:
         text, cut = _clean(values, max_chars)
-        return Clean(text, len(cut))
+        return CleanText(text, len(cut))
     values = widened(values)
     if len(values) > len(indices):  # a slice, which has the dictionary of the whole column
         used = indices.unique().drop_null()
@@ -62,8 +62,8 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
     text, cut = _clean(values, max_chars)
     rows = text.take(indices).fill_null("")
     if not cut:
-        return Clean(rows, 0)
-    return Clean(rows, int(np.isin(indices.drop_null().to_numpy(), cut).sum()))
+        return CleanText(rows, 0)
+    return CleanText(rows, int(np.isin(indices.drop_null().to_numpy(), cut).sum()))
 
 
 def _clean(column: pa.Array, max_chars: int) -> tuple[pa.StringArray, list[int]]:
@@ -78,7 +78,7 @@ def _clean(column: pa.Array, max_chars: int) -> tuple[pa.StringArray, list[int]]
     if valid and not len(long):
         return _plain(column), []
     odd = long if valid else np.union1d(long, _invalid_rows(column))
-    return _mend(column, sizes, odd, max_chars)
+    return _repair(column, sizes, odd, max_chars)
 
 
 def _row_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
@@ -142,7 +142,7 @@ def _plain(column: pa.Array) -> pa.StringArray:
     return column
 
 
-def _mend(
+def _repair(
     column: pa.Array, sizes: npt.NDArray[np.int64], odd: npt.NDArray[np.int64], max_chars: int
 ) -> tuple[pa.StringArray, list[int]]:
     """Cut and repair the odd rows one by one: there are few, and the limit bounds the cost of each."""

@@ -55,26 +55,30 @@ def find_breaks(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
     sizes = _sizes(data, hashes + 1)
     sizes = np.minimum(sizes, offsets[np.searchsorted(offsets, hashes, side="right")] - hashes - 1)
     before = np.cumsum(sizes) - sizes
-    at = np.repeat(hashes + 1 - before, sizes) + np.arange(sizes.sum())
-    if not len(at):
+    positions = np.repeat(hashes + 1 - before, sizes) + np.arange(sizes.sum())
+    if not len(positions):
         return none, none
     # The class of each hashtag byte and of its neighbors; outside the hashtag, _END.
-    kind = _KINDS[data[at]]
-    first = np.zeros(len(at), np.bool_)
+    kind = _KINDS[data[positions]]
+    first = np.zeros(len(positions), np.bool_)
     first[before[sizes > 0]] = True
     last = np.append(first[1:], True)
     one = np.where(first, _END, np.append(_END, kind[:-1]))  # before it
-    two = np.where(first | np.append(True, first[:-1]), _END, np.append([_END, _END], kind[:-2])[: len(at)])
+    two = np.where(
+        first | np.append(True, first[:-1]), _END, np.append([_END, _END], kind[:-2])[: len(positions)]
+    )
     next_ = np.where(last, _END, np.append(kind[1:], _END))
-    next_two = np.where(last | np.append(last[1:], True), _END, np.append(kind[2:], [_END, _END])[: len(at)])
+    next_two = np.where(
+        last | np.append(last[1:], True), _END, np.append(kind[2:], [_END, _END])[: len(positions)]
+    )
     lone = np.append(True, first[:-1]) & ~first  # the second byte of a hashtag
-    plural = (_byte(data, at + 1) == ord("s")) & (next_two != _LOWER)
+    plural = (_byte(data, positions + 1) == ord("s")) & (next_two != _LOWER)
     begins = (kind == _UPPER) & (one == _LOWER) & ~lone
     begins |= (kind == _UPPER) & (one == _UPPER) & (next_ == _LOWER) & ~plural
     letter, letter_before = (kind == _LOWER) | (kind == _UPPER), (one == _LOWER) | (one == _UPPER)
     begins |= (kind == _DIGIT) & letter_before & (next_ == _DIGIT)
     begins |= letter & (one == _DIGIT) & (two == _DIGIT)
-    return at[begins], at[kind == _SCORE]
+    return positions[begins], positions[kind == _SCORE]
 
 
 def _sizes(data: Bytes, starts: Offsets) -> Offsets:
@@ -91,8 +95,8 @@ def _sizes(data: Bytes, starts: Offsets) -> Offsets:
     return sizes
 
 
-def _byte(data: Bytes, at: Offsets) -> Bytes:
-    return data[np.minimum(at, len(data) - 1)]
+def _byte(data: Bytes, positions: Offsets) -> Bytes:
+    return data[np.minimum(positions, len(data) - 1)]
 
 
 class WordModel:
@@ -145,12 +149,12 @@ class WordModel:
         >>> WordModel(pa.array(["<pad>", "<unk>", "day", "best"])).cut("bestday")
         ['best', 'day']
         """
-        found = self._cuts.get(word)
-        if found is None:
+        cut = self._cuts.get(word)
+        if cut is None:
             if len(self._cuts) >= self._REMEMBERED:
                 self._cuts.clear()
-            found = self._cuts[word] = self._cut(word)
-        return found
+            cut = self._cuts[word] = self._cut(word)
+        return cut
 
     def _cut(self, word: str) -> list[str]:
         size = len(word)
@@ -163,8 +167,8 @@ class WordModel:
             so_far = best[begin]
             if so_far == beyond:
                 continue  # no known words end here
-            most = longest.get(word[begin : begin + self._BEGUN], self._BEGUN - 1)
-            for end in range(begin + 1, min(begin + most, size) + 1):
+            limit = longest.get(word[begin : begin + self._BEGUN], self._BEGUN - 1)
+            for end in range(begin + 1, min(begin + limit, size) + 1):
                 cost = costs.get(word[begin:end])
                 if cost is not None and so_far + cost < best[end]:
                     best[end], begins[end] = so_far + cost, begin

@@ -35,15 +35,15 @@ class KeyTable:
             raise BundleSchemaError(f"{len(keys):,} pairs are too many for this number of words")
         self._entries = np.full(1 << bits, _FREE, np.int64)
         new = (keys << self._id_bits) + np.arange(1, len(keys) + 1)
-        left, at = np.arange(len(keys)), self._home(keys)
+        left, home = np.arange(len(keys)), self._home(keys)
         while len(left):
-            free = self._entries[at] == _FREE
-            self._entries[at[free]] = new[left[free]]  # if several keys compete for a slot, one gets it
-            here = self._entries[at]
-            if ((here != new[left]) & (here >> self._id_bits == keys[left])).any():
+            free = self._entries[home] == _FREE
+            self._entries[home[free]] = new[left[free]]  # if several keys compete for a slot, one gets it
+            entries = self._entries[home]
+            if ((entries != new[left]) & (entries >> self._id_bits == keys[left])).any():
                 raise BundleSchemaError("the vocabulary repeats a word pair")
-            waits = here != new[left]
-            left, at = left[waits], (at[waits] + 1) & self._mask
+            waits = entries != new[left]
+            left, home = left[waits], (home[waits] + 1) & self._mask
 
     def _home(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The first slot for each key, mixed as in SplitMix64 because keys are often consecutive."""
@@ -54,20 +54,20 @@ class KeyTable:
 
     def find(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """``int32[keys]``: each key's position in the table's keys plus one; 0 if it is not there."""
-        at = self._home(keys)
-        there = self._entries.take(at)
-        ids: npt.NDArray[np.int32] = there.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
-        same = there >> self._id_bits == keys
+        home = self._home(keys)
+        found = self._entries.take(home)
+        ids: npt.NDArray[np.int32] = found.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
+        same = found >> self._id_bits == keys
         ids *= same
-        left = (~same & (there != _FREE)).nonzero()[0]  # few: displaced by other keys, or missing
-        at = at[left]
+        left = (~same & (found != _FREE)).nonzero()[0]  # few: displaced by other keys, or missing
+        home = home[left]
         while len(left):
-            at = (at + 1) & self._mask
-            there = self._entries[at]
-            same = there >> self._id_bits == keys[left]
-            ids[left[same]] = there[same] & ((1 << self._id_bits) - 1)
-            on = ~same & (there != _FREE)
-            left, at = left[on], at[on]
+            home = (home + 1) & self._mask
+            found = self._entries[home]
+            same = found >> self._id_bits == keys[left]
+            ids[left[same]] = found[same] & ((1 << self._id_bits) - 1)
+            on = ~same & (found != _FREE)
+            left, home = left[on], home[on]
         return ids
 
     def find_few(self, keys: Sequence[int]) -> list[int]:
@@ -77,10 +77,10 @@ class KeyTable:
         found = []
         for key in keys:
             mixed = key * first & _ALL_BITS
-            at = ((mixed ^ (mixed >> shift)) * second & _ALL_BITS) >> far
-            entry = entry_at(at)
+            home = ((mixed ^ (mixed >> shift)) * second & _ALL_BITS) >> far
+            entry = entry_at(home)
             while entry >> id_bits != key and entry != _FREE:
-                at = (at + 1) & mask
-                entry = entry_at(at)
+                home = (home + 1) & mask
+                entry = entry_at(home)
             found.append(0 if entry == _FREE else entry & ((1 << id_bits) - 1))
         return found

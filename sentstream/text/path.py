@@ -242,7 +242,7 @@ class TextPath:
         """Return the ids and row offsets before ``fit`` cuts and pads the rows; see ``look_up``."""
         words, offsets, rules = self.vocabulary.word_ids(tokens.text), tokens.offsets, self.rules
         if rules.version > 2:
-            words, offsets = self._replaced(words, offsets, self.stand_ins(tokens, words))
+            words, offsets = self._replaced(words, offsets, self.substitutes(tokens, words))
         if rules.unknown == "drop":
             known = words != UNKNOWN
             words, offsets = words[known], np.concatenate((np.zeros(1, np.int64), np.cumsum(known)))[offsets]
@@ -264,15 +264,15 @@ class TextPath:
             MissingExtraError: The rules use NLTK, which is not installed.
         """
         text = clean(column, self.max_chars).text
-        told = self.rules.tokenizer == "tweets"
-        tokens, origins = trace(text, self.rules) if told else (_split(text, self.rules), None)
+        traceable = self.rules.tokenizer == "tweets"
+        tokens, origins = trace(text, self.rules) if traceable else (_split(text, self.rules), None)
         words = self.vocabulary.word_ids(tokens.text)
-        names, parts = tokens.text.to_pylist(), self.stand_ins(tokens, words)
+        names, parts = tokens.text.to_pylist(), self.substitutes(tokens, words)
         if origins is None:
-            found = [Piece(name, None, None) for name in names]
+            pieces = [Piece(name, None, None) for name in names]
         else:
             source = text[0].as_py().encode()
-            found, first = [], 0
+            pieces, first = [], 0
             for index, (name, end) in enumerate(zip(names, origins.ends.tolist(), strict=True)):
                 some, at = parts.get(index, [name]), first
                 begins = []
@@ -280,22 +280,22 @@ class TextPath:
                     begins.append(int(origins.begins[at]))
                     at += len(part.encode())
                 for part, begin, until in zip(some, begins, [*begins[1:], end], strict=True):
-                    found.append(Piece(part, len(source[:begin].decode()), source[begin:until].decode()))
+                    pieces.append(Piece(part, len(source[:begin].decode()), source[begin:until].decode()))
                 first += len(name.encode())
         if self.rules.unknown == "drop":
-            known = (self.vocabulary.ids_of([piece.token for piece in found]) != UNKNOWN).tolist()
-            found = [piece for piece, stays in zip(found, known, strict=True) if stays]
-        return found
+            known = (self.vocabulary.ids_of([piece.token for piece in pieces]) != UNKNOWN).tolist()
+            pieces = [piece for piece, stays in zip(pieces, known, strict=True) if stays]
+        return pieces
 
     def is_unknown(self, tokens: Tokens) -> npt.NDArray[np.bool_]:
         """``bool[tokens]``: tokens that are not in the vocabulary and have no known stand-in either."""
         words = self.vocabulary.word_ids(tokens.text)
         unknown: npt.NDArray[np.bool_] = words == UNKNOWN
-        for index, parts in self.stand_ins(tokens, words).items():
+        for index, parts in self.substitutes(tokens, words).items():
             unknown[index] = (self.vocabulary.ids_of(parts) == UNKNOWN).all()
         return unknown
 
-    def stand_ins(self, tokens: Tokens, words: Ids) -> dict[int, list[str]]:
+    def substitutes(self, tokens: Tokens, words: Ids) -> dict[int, list[str]]:
         """Return what is looked up instead of tokens that the vocabulary lacks.
 
         For a hashtag that consists of known words, its words; for an emoji sequence, its first emoji.
@@ -315,8 +315,8 @@ class TextPath:
         data = np.frombuffer(bytes_, np.uint8)
         found: dict[int, list[str]] = {}
         if rules.emoji == "sequences":
-            at, sizes = find_sequences(data, starts[unknown], starts[unknown + 1] - starts[unknown])
-            for index, size in zip(unknown[at].tolist(), sizes.tolist(), strict=True):
+            positions, sizes = find_sequences(data, starts[unknown], starts[unknown + 1] - starts[unknown])
+            for index, size in zip(unknown[positions].tolist(), sizes.tolist(), strict=True):
                 found[index] = [data[starts[index] : starts[index] + size].tobytes().decode()]
         if rules.hashtags == "split":
             behind = unknown[unknown > 0]
@@ -342,14 +342,14 @@ class TextPath:
         """Replace the ids of some tokens with the ids of their parts."""
         if not parts:
             return words, offsets
-        at = np.fromiter(parts, np.int64, len(parts))
+        positions = np.fromiter(parts, np.int64, len(parts))
         sizes = np.array([len(some) for some in parts.values()])
         found = self.vocabulary.ids_of([part for some in parts.values() for part in some])
         firsts = np.cumsum(sizes) - sizes
-        words[at] = found[firsts]
-        words = np.insert(words, np.repeat(at + 1, sizes - 1), np.delete(found, firsts))
+        words[positions] = found[firsts]
+        words = np.insert(words, np.repeat(positions + 1, sizes - 1), np.delete(found, firsts))
         more = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes - 1)))
-        return words, offsets + more[np.searchsorted(at, offsets)]
+        return words, offsets + more[np.searchsorted(positions, offsets)]
 
     def fit(self, words: Ids, offsets: npt.NDArray[np.int64]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Cut and pad rows of ids to the rules' length; a row without ids stays empty."""

@@ -206,8 +206,8 @@ class TextRules:
             left_out = _SINCE_2
         if self.version < 3 or self.cuts:
             left_out += _SINCE_3
-        found = {name: getattr(self, name) for name in _DEFAULTS if name not in left_out}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+        result = {name: getattr(self, name) for name in _DEFAULTS if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in result.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TextRules:

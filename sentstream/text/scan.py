@@ -152,8 +152,8 @@ def _page(column: pa.StringArray, rules: TextRules, *, traced: bool = False) -> 
 
 def _letters(data: Bytes) -> Offsets:
     """The start of each code point."""
-    places: Offsets = ((data & 0xC0) != 0x80).nonzero()[0]
-    return places
+    indices: Offsets = ((data & 0xC0) != 0x80).nonzero()[0]
+    return indices
 
 
 class _Page:
@@ -190,9 +190,9 @@ class _Page:
             starts = self.begun(b"<")
             for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
                 if rule == "mask" and len(starts):  # for data sets that are already masked
-                    at = self.find(old, starts)
-                    self.write(at, mask.encode(), MASK)
-                    self.remove(at + len(mask), at + len(old), MASK)
+                    positions = self.find(old, starts)
+                    self.write(positions, mask.encode(), MASK)
+                    self.remove(positions + len(mask), positions + len(old), MASK)
         if self.data.max() >= 0x80:
             self.classify(symbols=rules.punctuation == "token", sequences=rules.emoji == "sequences")
         if rules.links == "mask":
@@ -212,47 +212,47 @@ class _Page:
 
     def decode(self, entity: bytes, stands_for: bytes, starts: Offsets) -> Offsets:
         """Replace an entity with its character; return where."""
-        at = self.find(entity, starts)
-        self.write(at, stands_for, self.table[stands_for[0]])
-        self.remove(at + 1, at + len(entity))
-        return at
+        positions = self.find(entity, starts)
+        self.write(positions, stands_for, self.table[stands_for[0]])
+        self.remove(positions + 1, positions + len(entity))
+        return positions
 
     def begun(self, start: bytes) -> Offsets:
         """Where these one or two bytes occur: the candidates for ``find``."""
         flags = self.data == start[0]
         if len(start) > 1:
             flags[:-1] &= self.data[1:] == start[1]
-        places: Offsets = flags.nonzero()[0]
-        return places
+        indices: Offsets = flags.nonzero()[0]
+        return indices
 
-    def find(self, needle: bytes, at: Offsets) -> Offsets:
+    def find(self, needle: bytes, positions: Offsets) -> Offsets:
         """Where ``needle`` occurs, within one row and outside dropped bytes.
 
         Args:
             needle: The bytes.
-            at: Where its first byte, or first two bytes, occur; not where that byte was written since.
+            positions: Where its first byte, or first two bytes, occur; not where that byte was written since.
         """
-        if not len(at):
-            return at
+        if not len(positions):
+            return positions
         size, data = len(needle), self.data
-        at = at[at <= len(data) - size]
+        positions = positions[positions <= len(data) - size]
         for shift in range(1, size):
-            at = at[data[at + shift] == needle[shift]]
-        at = at[~self.drop[at]]
-        return at[at + size <= self.row_ends(at)]
+            positions = positions[data[positions + shift] == needle[shift]]
+        positions = positions[~self.drop[positions]]
+        return positions[positions + size <= self.row_ends(positions)]
 
-    def row_ends(self, at: Offsets) -> Offsets:
-        return self.offsets[np.searchsorted(self.offsets, at, side="right")]
+    def row_ends(self, positions: Offsets) -> Offsets:
+        return self.offsets[np.searchsorted(self.offsets, positions, side="right")]
 
-    def begin_rows(self, at: Offsets) -> Flags:
+    def begin_rows(self, positions: Offsets) -> Flags:
         """Which of these places are the start of a row."""
-        begins: Flags = self.offsets[np.searchsorted(self.offsets, at, side="right") - 1] == at
+        begins: Flags = self.offsets[np.searchsorted(self.offsets, positions, side="right") - 1] == positions
         return begins
 
-    def write(self, at: Offsets, text: bytes, kind: int) -> None:
+    def write(self, positions: Offsets, text: bytes, kind: int) -> None:
         for shift, byte in enumerate(text):
-            self.data[at + shift] = byte
-            self.classes[at + shift] = kind
+            self.data[positions + shift] = byte
+            self.classes[positions + shift] = kind
 
     def remove(self, starts: Offsets, ends: Offsets, kind: int | None = None) -> None:
         """Drop the bytes of each span (the spans do not overlap)."""
@@ -260,10 +260,10 @@ class _Page:
             return
         spans = np.maximum(ends - starts, 0)
         before = np.concatenate((np.zeros(1, np.int64), np.cumsum(spans)[:-1]))
-        at = np.repeat(starts - before, spans) + np.arange(spans.sum())
-        self.drop[at] = True
+        positions = np.repeat(starts - before, spans) + np.arange(spans.sum())
+        self.drop[positions] = True
         if kind is not None:
-            self.classes[at] = kind
+            self.classes[positions] = kind
 
     def classify(self, *, symbols: bool, sequences: bool) -> None:
         """Classify the non-ASCII code points that are not letters.
@@ -289,9 +289,9 @@ class _Page:
         code |= (wide[three + 1].astype(np.int32) & 0x3F) << 6
         code |= wide[three + 2].astype(np.int32) & 0x3F
 
-        def mark_as(which: Flags, kind: int) -> None:
-            at = three[which]
-            classes[at] = classes[at + 1] = classes[at + 2] = kind
+        def mark_as(mask: Flags, kind: int) -> None:
+            positions = three[mask]
+            classes[positions] = classes[positions + 1] = classes[positions + 2] = kind
 
         def between(first: int, last: int) -> Flags:
             return (code >= first) & (code <= last)
@@ -299,14 +299,14 @@ class _Page:
         if symbols:
             mark_as(between(0x2000, 0x2BFF) | (code == 0xFFFD), SYMBOL)
             mark_as(between(0x3001, 0x303F) | between(0xFF01, 0xFF0F), MARK)
-            for which, twin in (
+            for mask, twin in (
                 (between(0x2018, 0x2019) | (code == 0x201B), b"'"),
                 (between(0x201C, 0x201F), b'"'),
                 (between(0x2010, 0x2015), b"-"),
             ):
-                at = three[which]
-                self.write(at, twin, self.table[twin[0]])
-                self.remove(at + 1, at + 3)
+                positions = three[mask]
+                self.write(positions, twin, self.table[twin[0]])
+                self.remove(positions + 1, positions + 3)
             self.write(three[code == 0x2026], b"...", MARK)
             unseen = between(0x200B, 0x200F) | between(0x202A, 0x202E) | between(0x2060, 0x206F)
             unseen |= between(0xFE00, 0xFE0F) | (code == 0xFEFF)
@@ -333,10 +333,10 @@ class _Page:
         """Remove joiners that are not between two symbols; make the characters in keycaps symbols."""
         data, classes, last = self.data, self.classes, len(self.data) - 3
 
-        def before(at: Offsets) -> tuple[Offsets, Flags]:
-            there = skip_back(data, at)
-            row = self.offsets[np.searchsorted(self.offsets, at, side="right") - 1]
-            return there, (there >= row) & ~self.drop[there]
+        def before(positions: Offsets) -> tuple[Offsets, Flags]:
+            previous = skip_back(data, positions)
+            row = self.offsets[np.searchsorted(self.offsets, positions, side="right") - 1]
+            return previous, (previous >= row) & ~self.drop[previous]
 
         if len(joiners):
             left, joins = before(joiners)
@@ -383,10 +383,10 @@ class _Page:
         same &= data < 0x80
         same &= ~self.drop
         same[self.offsets[:-1][self.offsets[:-1] < len(data)]] = False  # the byte before is in another row
-        at = same.nonzero()[0]
-        if len(at):
-            at = at[(data[at] < 0x30) | (data[at] > 0x39)]
-            self.drop[at[_run_depth(at, 1) >= limits[self.classes[at]]]] = True
+        positions = same.nonzero()[0]
+        if len(positions):
+            positions = positions[(data[positions] < 0x30) | (data[positions] > 0x39)]
+            self.drop[positions[_run_depth(positions, 1) >= limits[self.classes[positions]]]] = True
 
         lead = (data == 0xF0).nonzero()[0]
         if len(lead) > 1 and rules.emoji == "parts":
@@ -394,9 +394,9 @@ class _Page:
             code = data[lead + 1].astype(np.int64)
             code = code << 16 | data[lead + 2].astype(np.int64) << 8 | data[lead + 3]
             again = (np.diff(lead) == 4) & (np.diff(code) == 0) & ~self.begin_rows(lead[1:])
-            at = lead[1:][again]
-            at = at[_run_depth(at, 4) >= symbols]
-            self.remove(at, at + 4)
+            positions = lead[1:][again]
+            positions = positions[_run_depth(positions, 4) >= symbols]
+            self.remove(positions, positions + 4)
 
     def tokens(self, rules: TextRules) -> tuple[pa.StringArray, Offsets]:
         """Cut out the tokens; return their text and the row offsets."""
@@ -426,13 +426,13 @@ class _Page:
             self.drop, self.kept = ~keep & solid, keep
         return text, np.searchsorted(starts, offsets).astype(np.int64)
 
-    def _join_symbols(self, begins: Flags, keep: Flags, most: int) -> None:
-        """Make emoji sequences single tokens, and drop repeats of a token beyond ``most``."""
-        at = (self.classes == SYMBOL).nonzero()[0]
-        if not len(at):
+    def _join_symbols(self, begins: Flags, keep: Flags, limit: int) -> None:
+        """Make emoji sequences single tokens, and drop repeats of a token beyond ``limit``."""
+        positions = (self.classes == SYMBOL).nonzero()[0]
+        if not len(positions):
             return
-        leads = at[(self.data[at] & 0xC0) != 0x80]
-        continued, starts, ends = join(self.data, leads, self.begin_rows(leads), most)
+        leads = positions[(self.data[positions] & 0xC0) != 0x80]
+        continued, starts, ends = join(self.data, leads, self.begin_rows(leads), limit)
         begins[continued] = begins[starts] = False
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             keep[start:end] = False
@@ -445,43 +445,43 @@ class _Page:
             texts: ``int64[rows + 1]``, the start of each text.
         """
         assert self.origins is not None
-        places = self.kept.nonzero()[0]
+        indices = self.kept.nonzero()[0]
         bounds = buffers_of(tokens.text)[1]
         stays = (~self.drop).nonzero()[0]
-        last = places[bounds[1:] - 1]
+        last = indices[bounds[1:] - 1]
         after = np.searchsorted(stays, last, side="right")
         next_ = np.append(stays, len(self.data))[after]
         rows = np.searchsorted(self.offsets, last, side="right")
         inside = next_ < self.offsets[rows]
         ends = np.where(inside, np.append(self.origins, 0)[np.where(inside, next_, 0)], texts[rows])
-        return Origins(self.origins[places], ends)
+        return Origins(self.origins[indices], ends)
 
     def _settle_quotes(self, begins: Flags) -> None:
         """Make an apostrophe between letters part of the word, and any other a mark."""
-        at = (self.classes == QUOTE).nonzero()[0]
-        if not len(at):
+        positions = (self.classes == QUOTE).nonzero()[0]
+        if not len(positions):
             return
         last = len(self.classes) - 1
-        left = (self.classes[at - 1] == WORD) & ~begins[at]
-        after = np.minimum(at + 1, last)
-        right = (self.classes[after] == WORD) & ~begins[after] & (at < last)
-        self.classes[at] = np.where(left & right, WORD, MARK)
+        left = (self.classes[positions - 1] == WORD) & ~begins[positions]
+        after = np.minimum(positions + 1, last)
+        right = (self.classes[after] == WORD) & ~begins[after] & (positions < last)
+        self.classes[positions] = np.where(left & right, WORD, MARK)
 
     def _mask_mentions(self, begins: Flags) -> None:
         """Turn each ``@name`` into one token, except in e-mail addresses."""
         classes, last = self.classes, len(self.classes) - 1
-        at = (classes == AT).nonzero()[0]
-        at = at[at < last]
-        if not len(at):
+        positions = (classes == AT).nonzero()[0]
+        positions = positions[positions < last]
+        if not len(positions):
             return
-        name = (classes[at + 1] == WORD) & (self.data[at + 1] < 0x80) & ~begins[at + 1]
-        address = (classes[at - 1] == WORD) & ~begins[at]
-        at = at[name & ~address]
+        name = (classes[positions + 1] == WORD) & (self.data[positions + 1] < 0x80) & ~begins[positions + 1]
+        address = (classes[positions - 1] == WORD) & ~begins[positions]
+        positions = positions[name & ~address]
         edges = begins.copy()
         edges[1:] |= classes[1:] != classes[:-1]
-        ends = _next(edges, at + 2)
-        self.write(at, MENTION.encode(), MASK)
-        self.remove(at + len(MENTION), ends, MASK)
+        ends = _next(edges, positions + 2)
+        self.write(positions, MENTION.encode(), MASK)
+        self.remove(positions + len(MENTION), ends, MASK)
 
 
 def _is_one_of(numbers: npt.NDArray[Any], few: Sequence[int]) -> Flags:
@@ -501,17 +501,17 @@ def _filter(data: Bytes, keep: Flags) -> Bytes:
     return np.array(kept)  # a writable copy
 
 
-def _next(flags: Flags, at: Offsets) -> Offsets:
+def _next(flags: Flags, positions: Offsets) -> Offsets:
     """For each place, the position of the first flag from there on, or the end if there is none."""
-    places = flags.nonzero()[0]
-    found = np.searchsorted(places, at)
-    after = places[np.minimum(found, len(places) - 1)] if len(places) else at
-    return np.where(found < len(places), after, len(flags))
+    indices = flags.nonzero()[0]
+    found = np.searchsorted(indices, positions)
+    after = indices[np.minimum(found, len(indices) - 1)] if len(indices) else positions
+    return np.where(found < len(indices), after, len(flags))
 
 
-def _run_depth(at: Offsets, step: int) -> Offsets:
+def _run_depth(positions: Offsets, step: int) -> Offsets:
     """Each index's position, from 1, in its run of indices that are ``step`` bytes apart."""
-    order = np.arange(len(at))
-    fresh = np.ones(len(at), np.bool_)
-    fresh[1:] = np.diff(at) != step
+    order = np.arange(len(positions))
+    fresh = np.ones(len(positions), np.bool_)
+    fresh[1:] = np.diff(positions) != step
     return order - np.maximum.accumulate(np.where(fresh, order, 0)) + 1

@@ -65,25 +65,25 @@ def fold(data: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets, Offsets | None]
         The new bytes and row offsets; and ``int64[bytes]``, the index in ``data`` that each byte comes from,
         or None if nothing was folded.
     """
-    at = (data >= _LEAST).nonzero()[0]
-    if not len(at):
+    positions = (data >= _LEAST).nonzero()[0]
+    if not len(positions):
         return data, offsets, None
-    lead = data[at].astype(np.int32)
+    lead = data[positions].astype(np.int32)
     second, third, fourth = (
-        data[np.minimum(at + shift, len(data) - 1)].astype(np.int32) & 0x3F for shift in (1, 2, 3)
+        data[np.minimum(positions + shift, len(data) - 1)].astype(np.int32) & 0x3F for shift in (1, 2, 3)
     )
     code = np.where(
         lead < 0xF0, (lead & 0x0F) << 12 | second << 6 | third, second << 12 | third << 6 | fourth
     )
     plain = plain_letters()[np.where(lead > 0xF0, 0, code)]
-    found = plain > 0
-    at, plain, lead = at[found], plain[found], lead[found]
-    if not len(at):
+    has_fold = plain > 0
+    positions, plain, lead = positions[has_fold], plain[has_fold], lead[has_fold]
+    if not len(positions):
         return data, offsets, None
     folded = data.copy()
-    folded[at] = plain
+    folded[positions] = plain
     keep = np.ones(len(data), np.bool_)
-    keep[at + 1] = keep[at + 2] = False
-    keep[at[lead == 0xF0] + 3] = False
+    keep[positions + 1] = keep[positions + 2] = False
+    keep[positions[lead == 0xF0] + 3] = False
     origins = keep.nonzero()[0]
     return folded[origins], np.searchsorted(origins, offsets), origins

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Places: TypeAlias = npt.NDArray[np.int32 | np.int64]
+Positions: TypeAlias = npt.NDArray[np.int32 | np.int64]
 Numbers: TypeAlias = npt.NDArray[np.uint64]
 
 _FREE = -1  # an empty slot
@@ -30,8 +30,8 @@ class _Words:
     """
 
     numbers: Numbers
-    starts: Places
-    lengths: Places
+    starts: Positions
+    lengths: Positions
 
     @classmethod
     def of(cls, words: pa.StringArray) -> _Words:
@@ -45,11 +45,11 @@ class _Words:
         numbers = np.ndarray((len(padded) - _STEP + 1,), "<u8", padded, strides=(1,))
         return cls(numbers, offsets[:-1] - first, np.diff(offsets))
 
-    def step(self, some: Places | slice, number: int) -> Numbers:
+    def step(self, some: Positions | slice, number: int) -> Numbers:
         """Eight bytes of some words, from byte ``8 * number`` on; zero past the end of a word."""
         start, left = self.starts[some] + _STEP * number, self.lengths[some] - _STEP * number
-        found: Numbers = self.numbers[start] & _KEPT[np.minimum(left, _STEP)]
-        return found
+        chunk: Numbers = self.numbers[start] & _KEPT[np.minimum(left, _STEP)]
+        return chunk
 
 
 class WordTable:
@@ -69,14 +69,14 @@ class WordTable:
         bits = max(1, (4 * len(words)).bit_length())  # an eighth to a quarter full
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._slots = np.full(1 << bits, _FREE, np.int32)
-        left, at = np.arange(len(words)), self._home(hashes)
+        left, home = np.arange(len(words)), self._home(hashes)
         while len(left):
-            free = self._slots[at] == _FREE
-            self._slots[at[free]] = left[free]  # if several words compete for a slot, one gets it
-            waits = self._slots[at] != left
-            left, at = left[waits], (at[waits] + 1) & self._mask
+            free = self._slots[home] == _FREE
+            self._slots[home[free]] = left[free]  # if several words compete for a slot, one gets it
+            waits = self._slots[home] != left
+            left, home = left[waits], (home[waits] + 1) & self._mask
 
-    def _home(self, hashes: Numbers) -> Places:
+    def _home(self, hashes: Numbers) -> Positions:
         return ((hashes * _MIX[2]) >> self._shift).view(np.int64)
 
     def find(self, words: pa.StringArray) -> npt.NDArray[np.int32]:
@@ -88,41 +88,43 @@ class WordTable:
             fits = (asked.lengths <= self._longest).nonzero()[0]
             asked = _Words(asked.numbers, asked.starts[fits], asked.lengths[fits])
         hashes, firsts = _hashes(asked)
-        at = self._home(hashes)
-        there = self._slots.take(at)
-        same = self._same(there, firsts, asked, np.arange(len(at)))
-        ids = np.where(same, there, np.int32(_FREE))
-        left = (~same & (there != _FREE)).nonzero()[0]  # few: displaced by other words, or missing
+        home = self._home(hashes)
+        slots = self._slots.take(home)
+        same = self._same(slots, firsts, asked, np.arange(len(home)))
+        ids = np.where(same, slots, np.int32(_FREE))
+        left = (~same & (slots != _FREE)).nonzero()[0]  # few: displaced by other words, or missing
         while len(left):
-            at[left] = (at[left] + 1) & self._mask
-            there = self._slots[at[left]]
-            same = self._same(there, firsts[left], asked, left)
-            ids[left[same]] = there[same]
-            left = left[~same & (there != _FREE)]
+            home[left] = (home[left] + 1) & self._mask
+            slots = self._slots[home[left]]
+            same = self._same(slots, firsts[left], asked, left)
+            ids[left[same]] = slots[same]
+            left = left[~same & (slots != _FREE)]
         if fits is None:
             return ids
         found = np.full(len(words), _FREE, np.int32)
         found[fits] = ids
         return found
 
-    def _same(self, there: Places, firsts: Numbers, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
+    def _same(
+        self, slots: Positions, firsts: Numbers, asked: _Words, indices: Positions
+    ) -> npt.NDArray[np.bool_]:
         """Whether each slot holds the requested word; False for an empty slot."""
-        lengths = asked.lengths.take(places)
-        same: npt.NDArray[np.bool_] = self._firsts.take(there) == firsts
-        same &= self._words.lengths.take(there) == lengths
-        same &= there != _FREE
+        lengths = asked.lengths.take(indices)
+        same: npt.NDArray[np.bool_] = self._firsts.take(slots) == firsts
+        same &= self._words.lengths.take(slots) == lengths
+        same &= slots != _FREE
         long = (same & (lengths > _STEP)).nonzero()[0]
-        same[long] = self._equal(there[long].astype(np.int64), asked, places[long])
+        same[long] = self._equal(slots[long].astype(np.int64), asked, indices[long])
         return same
 
-    def _equal(self, known: Places, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
+    def _equal(self, known: Positions, asked: _Words, indices: Positions) -> npt.NDArray[np.bool_]:
         """Whether words with equal lengths and equal first eight bytes are equal."""
-        equal = np.ones(len(places), np.bool_)
-        left, number = np.arange(len(places)), 1
+        equal = np.ones(len(indices), np.bool_)
+        left, number = np.arange(len(indices)), 1
         while len(left):
-            equal[left] &= self._words.step(known[left], number) == asked.step(places[left], number)
+            equal[left] &= self._words.step(known[left], number) == asked.step(indices[left], number)
             number += 1
-            left = left[asked.lengths[places[left]] > _STEP * number]
+            left = left[asked.lengths[indices[left]] > _STEP * number]
         return equal
 
 

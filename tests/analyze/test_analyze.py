@@ -67,8 +67,8 @@ def shares(figures: Figures) -> dict[str, int]:
     return {share.label: share.rows for share in figures.shares}
 
 
-def asked(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What DuckDB says of the rows."""
+def query_duckdb(folder: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Query the rows with DuckDB."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(f"create view scored as select * from read_parquet('{folder}/*.parquet')")
@@ -78,10 +78,10 @@ def asked(folder: Path, sql: str) -> list[tuple[Any, ...]]:
 class TestAgainstDuckDB:
     def test_all_rows(self, rows: Path) -> None:
         figures = analyze(rows).scores.figures
-        wanted = dict(asked(rows, "select sentiment, count(*) from scored group by all"))
+        wanted = dict(query_duckdb(rows, "select sentiment, count(*) from scored group by all"))
         assert shares(figures) == wanted
         value = "sentiment_prob_positive::double - sentiment_prob_negative"
-        ((mean, spread),) = asked(rows, f"select avg({value}), stddev_samp({value}) from scored")
+        ((mean, spread),) = query_duckdb(rows, f"select avg({value}), stddev_samp({value}) from scored")
         assert figures.value == pytest.approx(mean)
         low, high = figures.value_interval or (0.0, 0.0)
         assert (high - low) / 2 == pytest.approx(1.96 * spread / 5_000**0.5, rel=1e-3)
@@ -89,7 +89,7 @@ class TestAgainstDuckDB:
     @pytest.mark.parametrize("where", [None, "lang = 'en'", "sentiment_score > 0.9 and lang is not null"])
     def test_by_group(self, rows: Path, where: str | None) -> None:
         (grouping,) = analyze(rows, by=["lang"], where=where).groups
-        wanted = asked(
+        wanted = query_duckdb(
             rows,
             "select lang, count(*), count(*) filter (sentiment = 'positive'), avg(sentiment_prob_positive::"
             f"double - sentiment_prob_negative) from scored where {where or 'true'} group by lang",
@@ -108,7 +108,7 @@ class TestAgainstDuckDB:
     def test_over_time(self, rows: Path) -> None:
         line = analyze(rows, time_column="created_at", time_zone="Asia/Kolkata", bucket="day").time
         assert line is not None
-        wanted = asked(
+        wanted = query_duckdb(
             rows,
             "select strftime(created_at + interval 330 minute, '%Y-%m-%d') as day, count(*) from scored"
             " group by day order by day",
@@ -117,7 +117,7 @@ class TestAgainstDuckDB:
         assert found == wanted
         assert any(one.figures is None for one in line.buckets)  # the gap
 
-    def test_the_same_whatever_the_format(self, rows: Path, tmp_path: Path) -> None:
+    def test_same_result_for_every_format(self, rows: Path, tmp_path: Path) -> None:
         table = pq.read_table(rows)
         pq.write_table(table, tmp_path / "one.parquet")
         wanted = analyze(tmp_path / "one.parquet", by=["lang"], time_column="created_at")
@@ -136,7 +136,7 @@ class TestAgainstDuckDB:
         assert [one.figures for one in found.time.buckets] == [one.figures for one in wanted.time.buckets]
 
 
-class TestWhatTextsTell:
+class TestTexts:
     def test_quality(self, scored: Path) -> None:
         texts = pq.read_table(EXAMPLES)["text"]
         found = analyze(scored)
@@ -149,26 +149,28 @@ class TestWhatTextsTell:
         assert 0 < found.quality.unknown < 0.1
         assert found.measured  # the model ships
 
-    def test_the_strongest_are_those_that_sorting_gives(self, rows: Path) -> None:
+    def test_strongest_texts_match_a_full_sort(self, rows: Path) -> None:
         found = analyze(rows, texts=5).examples
         assert found is not None
         value = "sentiment_prob_positive::double - sentiment_prob_negative"
         orders = {"positive": f"{value} desc", "negative": value, "uncertain": "sentiment_score"}
         assert [one.kind for one in found] == list(orders)
         for kind, order in orders.items():
-            wanted = [text for (text,) in asked(rows, f"select text from scored order by {order} limit 5")]
+            wanted = [
+                text for (text,) in query_duckdb(rows, f"select text from scored order by {order} limit 5")
+            ]
             (shown,) = (one.rows for one in found if one.kind == kind)
             assert [one.text for one in shown] == wanted
             for one in shown:
                 assert pq.read_table(one.file)["text"][one.row].as_py() == one.text
 
-    def test_none_are_shown_if_none_are_wanted(self, rows: Path) -> None:
+    def test_no_examples_when_none_are_requested(self, rows: Path) -> None:
         found = analyze(rows, texts=0)
         assert found.examples is None
         assert found.words is not None
         assert "day number" not in json.dumps(found.to_dict())
 
-    def test_words_belong_to_the_label_that_they_stand_under(self, rows: Path) -> None:
+    def test_words_are_typical_of_their_label(self, rows: Path) -> None:
         words = analyze(rows).words
         assert words is not None
         assert {one.label: one.words[0].word for one in words.labels} == {
@@ -186,8 +188,8 @@ class TestWhatTextsTell:
             analyze(tmp_path / "a.parquet", text_column="texts")
 
 
-class TestComparing:
-    def test_the_same_rows_of_another_model(self, tmp_path: Path) -> None:
+class TestComparison:
+    def test_same_rows_scored_by_another_model(self, tmp_path: Path) -> None:
         texts = scored_rows(300)["text"]
         for name, seed in (("before", 1), ("after", 2)):
             table = scored_rows(300, seed=seed)
@@ -216,7 +218,7 @@ class TestComparing:
             (abs((one.value or 0) - (one.value_before or 0)) for one in moved), reverse=True
         )
 
-    def test_rows_against_themselves(self, rows: Path) -> None:
+    def test_comparison_with_itself(self, rows: Path) -> None:
         found = analyze(rows, compare=rows).comparison
         assert found is not None
         assert found.agreement is not None
@@ -232,7 +234,7 @@ class TestComparing:
             (lambda table: table.drop_columns("text"), "no text column"),
         ],
     )
-    def test_other_rows(
+    def test_comparison_with_different_rows(
         self, rows: Path, tmp_path: Path, change: Callable[[pa.Table], pa.Table], apart: str
     ) -> None:
         pq.write_table(change(pq.read_table(rows)), tmp_path / "before.parquet")
@@ -243,7 +245,7 @@ class TestComparing:
         assert found.apart in apart.split("|") or apart in str(found.apart)
         assert found.drift[0].psi < 0.01
 
-    def test_a_model_of_other_labels(self, rows: Path, tmp_path: Path) -> None:
+    def test_model_with_different_labels(self, rows: Path, tmp_path: Path) -> None:
         table = scored_rows(100)
         two = table.filter(pc.not_equal(table["sentiment"], "neutral")).drop_columns("sentiment_prob_neutral")
         pq.write_table(two, tmp_path / "two.parquet")
@@ -254,7 +256,7 @@ class TestComparing:
 
 
 class TestSeveralModels:
-    def test_are_told_apart(self, tmp_path: Path) -> None:
+    def test_models_are_reported_separately(self, tmp_path: Path) -> None:
         for number, model in enumerate(("one", "two", "one")):
             pq.write_table(scored_rows(100 + number, model=model), tmp_path / f"{number}.parquet")
         models = analyze(tmp_path).scores.models
@@ -263,7 +265,7 @@ class TestSeveralModels:
             ("two", 1, 101),
         ]
 
-    def test_with_other_labels_they_are_refused(self, tmp_path: Path) -> None:
+    def test_models_with_different_labels_are_rejected(self, tmp_path: Path) -> None:
         pq.write_table(scored_rows(), tmp_path / "a.parquet")
         pq.write_table(scored_rows().drop_columns("sentiment_prob_neutral"), tmp_path / "b.parquet")
         with pytest.raises(InputError, match=r"b\.parquet has the labels negative, positive, but"):
@@ -271,12 +273,12 @@ class TestSeveralModels:
 
 
 class TestDirectories:
-    def test_outputs_beside_their_inputs_are_what_is_meant(self, scored: Path, tmp_path: Path) -> None:
+    def test_directory_of_inputs_means_the_outputs_next_to_them(self, scored: Path, tmp_path: Path) -> None:
         shutil.copy(EXAMPLES, tmp_path / "tweets.parquet")
         shutil.copy(scored, tmp_path / "tweets.scored.parquet")
         assert analyze(tmp_path).scores.figures.rows == 305
 
-    def test_folders_are_columns(self, tmp_path: Path) -> None:
+    def test_hive_folders_are_columns(self, tmp_path: Path) -> None:
         for line in ("a", "b"):
             (tmp_path / f"line={line}").mkdir()
             pq.write_table(scored_rows(50), tmp_path / f"line={line}" / "x.parquet")
@@ -284,7 +286,7 @@ class TestDirectories:
         assert [(one.name, one.figures.rows) for one in grouping.groups] == [("a", 50), ("b", 50)]
         assert analyze(tmp_path, where="line = 'b'").scores.figures.rows == 50
 
-    def test_the_manifest_is_told(self, tmp_path: Path) -> None:
+    def test_manifest_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         shutil.copy(EXAMPLES, tmp_path / "in")
         score_files(tmp_path / "in", f"{tmp_path}/out/", abstain=0.5)
@@ -295,7 +297,7 @@ class TestDirectories:
         assert "uncertain" in shares(found.scores.figures)
 
 
-def test_a_label_that_some_rows_have_is_one_of_all_groups(tmp_path: Path) -> None:
+def test_every_group_lists_every_label(tmp_path: Path) -> None:
     table = scored_rows(200, half=[row % 2 for row in range(200)])
     unsure = pc.and_(pc.less(table["sentiment_score"], 0.6), pc.equal(table["half"], 1))
     label = pc.if_else(unsure, "uncertain", table["sentiment"])
@@ -332,7 +334,7 @@ class TestFewRows:
 
 
 class TestGroups:
-    def test_a_few_are_named_and_the_rest_is_one(self, tmp_path: Path) -> None:
+    def test_small_groups_are_combined(self, tmp_path: Path) -> None:
         user = pa.array(np.arange(3_000) % 100)
         pq.write_table(scored_rows(3_000, user=user), tmp_path / "a.parquet")
         (grouping,) = analyze(tmp_path / "a.parquet", by=["user"], top=5).groups
@@ -341,7 +343,7 @@ class TestGroups:
         assert grouping.rest is not None
         assert grouping.rest.rows == 2_850
 
-    def test_very_many_are_counted_as_well_as_memory_allows(
+    def test_many_groups_are_counted_in_bounded_memory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream.analyze.groups._MOST_GROUPS", 50)
@@ -357,7 +359,7 @@ class TestGroups:
         assert sum(one.figures.rows for one in grouping.groups) + grouping.rest.rows == 20_000
 
     @pytest.mark.slow
-    def test_a_million_groups_take_bounded_memory(self, tmp_path: Path) -> None:
+    def test_million_groups_take_bounded_memory(self, tmp_path: Path) -> None:
         rows = 1_000_000
         few = scored_rows(1_000).drop_columns("text")
         many = few.take(pa.array(np.arange(rows) % 1_000))
@@ -370,7 +372,7 @@ class TestGroups:
         assert peak_memory([sys.executable, "-c", code, str(tmp_path / "a.parquet")]) < 700e6
 
 
-class TestRefusals:
+class TestRejections:
     @pytest.mark.parametrize(
         ("options", "error", "words"),
         [
@@ -387,14 +389,14 @@ class TestRefusals:
             ({"model": "tweets-small"}, BundleDigestError, "tweets-small is sha256"),
         ],
     )
-    def test_in_one_line(
+    def test_errors_are_one_line(
         self, rows: Path, options: dict[str, Any], error: type[Exception], words: str
     ) -> None:
         with pytest.raises(error, match=words) as caught:
             analyze(rows, **options)
         assert "\n" not in str(caught.value)
 
-    def test_what_is_not_scored(self) -> None:
+    def test_unscored_input(self) -> None:
         with pytest.raises(ColumnNotFoundError, match=r"is not scored.*sentstream score .*tweets\.parquet"):
             analyze(EXAMPLES)
 
@@ -404,7 +406,7 @@ class TestRefusals:
         with pytest.raises(ColumnNotFoundError, match="no columns sentiment_prob_…"):
             analyze(tmp_path / "a.parquet")
 
-    def test_labels_and_probabilities_that_are_none(self, tmp_path: Path) -> None:
+    def test_invalid_labels_and_probabilities(self, tmp_path: Path) -> None:
         table = scored_rows(10)
         place = table.schema.get_field_index("sentiment")
         pq.write_table(table.set_column(place, "sentiment", pa.array(["joy"] * 10)), tmp_path / "a.parquet")
@@ -422,7 +424,7 @@ def report(*arguments: object) -> int:
 
 
 class TestCommand:
-    def test_page_json_and_csv_say_the_same(
+    def test_page_json_and_csv_agree(
         self, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         page, tables = tmp_path / "new" / "report.html", tmp_path / "tables"
@@ -449,7 +451,7 @@ class TestCommand:
         rest = data["groups"][0]["rest"]
         assert found == (negative - rest["shares"][0]["rows"], 299 - rest["labeled"])
 
-    def test_tables_on_the_terminal(self, scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_terminal_tables(self, scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert report(scored, "--by", "lang", "--compare", scored) == 0
         shown = capsys.readouterr().out
         for words in (
@@ -461,7 +463,7 @@ class TestCommand:
         ):
             assert words in shown
 
-    def test_texts_stay_out_if_they_should(
+    def test_texts_are_omitted_on_request(
         self, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert report(scored, "--no-texts", "-o", tmp_path / "a.html") == 0
@@ -469,7 +471,7 @@ class TestCommand:
         texts = [text for text in pq.read_table(EXAMPLES)["text"].to_pylist() if text and len(text) > 30]
         assert not any(text[:30] in page for text in texts)
 
-    def test_markup_in_texts_is_text(self, tmp_path: Path) -> None:
+    def test_markup_in_texts_is_escaped(self, tmp_path: Path) -> None:
         table = scored_rows(40)
         hostile = "<script>alert(1)</script> \u202e drawkcab \x07 </style>"
         pq.write_table(
@@ -499,7 +501,7 @@ class TestCommand:
             ),
         ],
     )
-    def test_what_cannot_be_is_one_line(
+    def test_invalid_options_give_one_line(
         self,
         arguments: list[str],
         code: int,
@@ -509,14 +511,14 @@ class TestCommand:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         assert report(*(one.format(scored=scored, folder=tmp_path) for one in arguments)) == code
-        said = capsys.readouterr().err
-        assert words in said
-        assert said.count("\n") == 1
+        output = capsys.readouterr().err
+        assert words in output
+        assert output.count("\n") == 1
 
-    def test_no_room_for_the_page(
+    def test_disk_full_while_writing_the_page(
         self, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Writing fails in the middle, as the kernel says it, and nothing has the name."""
+        """A write fails halfway, as on a full disk, and no file gets the final name."""
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -528,7 +530,7 @@ class TestCommand:
         assert "cannot be written" in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_thousand_groups_make_no_large_page(self, tmp_path: Path) -> None:
+    def test_page_stays_small_with_a_thousand_groups(self, tmp_path: Path) -> None:
         user = pa.array(np.arange(40_000) % 1_000)
         pq.write_table(scored_rows(40_000, user=user), tmp_path / "a.parquet")
         page = tmp_path / "a.html"
@@ -536,7 +538,7 @@ class TestCommand:
         assert page.stat().st_size < 1_500_000
 
 
-def test_from_a_bucket_and_into_it(s3_here: LocalS3, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reads_and_writes_object_storage(s3_here: LocalS3, capsys: pytest.CaptureFixture[str]) -> None:
     folder = s3_here.folder / s3_here.bucket / "scored" / "day=2026-09-01"
     folder.mkdir(parents=True)
     pq.write_table(scored_rows(500), folder / "a.parquet")
@@ -547,7 +549,7 @@ def test_from_a_bucket_and_into_it(s3_here: LocalS3, capsys: pytest.CaptureFixtu
     assert "already exists" in capsys.readouterr().err
 
 
-def test_the_example_goes_from_a_csv_to_a_page(scored: Path, tmp_path: Path) -> None:
+def test_csv_example_becomes_a_page(scored: Path, tmp_path: Path) -> None:
     csv = tmp_path / "tweets.csv"
     with duckdb.connect() as connection:
         connection.execute(f"copy (select id, created_at, lang, text from '{scored}') to '{csv}' (header)")
@@ -564,7 +566,7 @@ def test_the_example_goes_from_a_csv_to_a_page(scored: Path, tmp_path: Path) -> 
     assert "Over time" in page
 
 
-def test_a_value_is_a_column_on_request(tmp_path: Path) -> None:
+def test_value_column_is_optional(tmp_path: Path) -> None:
     score_files(EXAMPLES, tmp_path / "a.parquet")
     score_files(EXAMPLES, tmp_path / "b.parquet", value=True)
     plain, valued = pq.read_table(tmp_path / "a.parquet"), pq.read_table(tmp_path / "b.parquet")
@@ -577,14 +579,14 @@ def test_a_value_is_a_column_on_request(tmp_path: Path) -> None:
     assert -1 <= one.batch["sentiment_value"][0].as_py() <= 1
 
 
-def test_an_analysis_is_plain_data(rows: Path) -> None:
+def test_analysis_is_json_serializable(rows: Path) -> None:
     found = analyze(rows, by=["lang"], time_column="created_at")
     assert isinstance(found, Analysis)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["labels"] == list(LABELS)
 
 
-def test_long_names_of_groups_are_cut(tmp_path: Path) -> None:
-    """Names that begin alike are one group then."""
+def test_long_group_names_are_truncated(tmp_path: Path) -> None:
+    """Names with the same beginning become one group."""
     names = ["é" * 119 + "a", "é" * 119 + "b" * 300, "é" * 119 + "c" * 300, None]
     pq.write_table(scored_rows(400, group=pa.array(names * 100)), tmp_path / "scored.parquet")
     (grouping,) = analyze(tmp_path / "scored.parquet", by=["group"]).groups

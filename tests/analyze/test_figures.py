@@ -26,7 +26,7 @@ class TestIntervals:
     def test_student(self, freedom: int) -> None:
         assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=0.01)
 
-    def test_of_a_mean(self) -> None:
+    def test_mean_interval(self) -> None:
         values = np.array([0.1, 0.5, -0.3, 0.2, 0.9, 0.4])
         ends = mean_interval(6, float(values.sum()), float((values**2).sum()), -1, 1)
         theirs = stats.t.interval(0.95, 5, values.mean(), stats.sem(values))
@@ -34,12 +34,12 @@ class TestIntervals:
         assert mean_interval(1, 0.5, 0.25, -1, 1) == (-1, 1)
         assert mean_interval(2, 0.0, 2.0, -1, 1) == (-1, 1)  # cut at the scale
 
-    def test_of_a_difference(self) -> None:
+    def test_difference_interval(self) -> None:
         """The example of Newcombe (1998), table II: 56/70 and 48/80, method 10."""
         low, high = difference_interval((48, 80), (56, 70))
         assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
-    def test_of_paired_rows_is_narrower_where_most_rows_stay(self) -> None:
+    def test_paired_interval_is_narrower_if_few_rows_change(self) -> None:
         low, high = paired_interval(12, 8, 1000)
         assert low < 0.004 < high
         apart = difference_interval((500, 1000), (504, 1000))
@@ -49,14 +49,14 @@ class TestIntervals:
 class TestDrift:
     @settings(deadline=None)
     @given(COUNTS)
-    def test_none_of_what_is_the_same(self, counts: list[int]) -> None:
+    def test_identical_distributions_have_no_drift(self, counts: list[int]) -> None:
         assert stability_index(counts, counts) == 0
         assert jensen_shannon(counts, counts) == pytest.approx(0, abs=1e-12)
 
     @settings(deadline=None)
     @given(st.integers(2, 6).flatmap(lambda size: st.tuples(*[
         st.lists(st.integers(0, 1000), min_size=size, max_size=size).filter(any)] * 2)))  # fmt: skip
-    def test_is_symmetric_and_as_scipy_has_it(self, pair: tuple[list[int], list[int]]) -> None:
+    def test_is_symmetric_and_agrees_with_scipy(self, pair: tuple[list[int], list[int]]) -> None:
         before, after = pair
         assert stability_index(before, after) == pytest.approx(stability_index(after, before))
         assert stability_index(before, after) >= 0
@@ -70,7 +70,7 @@ class TestKeyedSums:
         st.lists(st.lists(st.tuples(st.sampled_from(["a", "b", None, ""]), st.integers(-5, 5)))),
         st.integers(1, 10),
     )
-    def test_are_what_counting_by_hand_gives(self, portions: list[list[tuple[str, int]]], every: int) -> None:
+    def test_sums_match_a_plain_count(self, portions: list[list[tuple[str, int]]], every: int) -> None:
         sums = KeyedSums(pa.string(), 1, merge_at=every)
         wanted: dict[str, int] = {}
         for portion in portions:
@@ -87,7 +87,7 @@ class TestKeyedSums:
 class TestRepeats:
     @settings(deadline=None)
     @given(st.lists(st.text(max_size=30)))
-    def test_equal_texts_have_equal_keys_whatever_is_around(self, texts: list[str]) -> None:
+    def test_keys_do_not_depend_on_neighbors(self, texts: list[str]) -> None:
         texts = [text.encode("utf-8", "replace").decode() for text in texts]
         for make in (rough_keys, text_keys):
             keys = make(pa.array([*texts, "x", *texts], pa.string()).slice(0, 2 * len(texts) + 1))
@@ -96,14 +96,14 @@ class TestRepeats:
             if make is text_keys:
                 assert len(set(keys[: len(texts)].tolist())) == len(set(texts))
 
-    def test_few_are_counted_exactly(self) -> None:
+    def test_few_texts_are_counted_exactly(self) -> None:
         repeats = TextRepeats()
         for texts in (["a", "b", "a"], ["a", "a long text that goes on", "a long text that goes in"]):
             repeats.add(pa.array(texts, pa.large_string()))
         found = repeats.repeats()
         assert (found.distinct, found.repeated, found.most, found.sampled) == (4, 2, 3, 1)
 
-    def test_many_are_estimated_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_texts_are_estimated_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sentstream.analyze.repeats._MOST_TEXTS", 2_000)
         repeats = TextRepeats()
         for start in range(0, 60_000, 6_000):  # each text of the first half comes twice
@@ -115,7 +115,7 @@ class TestRepeats:
         assert found.distinct == pytest.approx(40_000, rel=0.05)
         assert found.distinct + found.repeated == 60_000
 
-    def test_texts_that_begin_and_end_alike_are_told_apart(self) -> None:
+    def test_texts_with_equal_ends_are_distinguished(self) -> None:
         texts = [f"{'same ' * 10}{number:05}{' middle' * 10}" for number in range(500)]
         repeats = TextRepeats()
         repeats.add(pa.array(texts, pa.large_string()))
@@ -123,7 +123,7 @@ class TestRepeats:
 
 
 class TestSample:
-    def test_every_row_has_the_same_chance_whenever_it_comes(self) -> None:
+    def test_every_row_is_equally_likely(self) -> None:
         sample = TextSample(1_000)
         for start in range(0, 50_000, 5_000):
             rows = range(start, start + 5_000)
@@ -134,7 +134,7 @@ class TestSample:
         thirds = np.histogram(label, 5, (0, 50_000))[0]
         assert stats.chisquare(thirds).pvalue > 1e-3
 
-    def test_long_texts_are_fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_sample_has_fewer_long_texts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sentstream.analyze.sample._MOST_BYTES", 100_000)
         sample = TextSample()
         for _ in range(20):
@@ -149,7 +149,7 @@ class TestStrongest:
             st.lists(st.tuples(st.floats(-1, 1), st.sampled_from("abcdefghij")), max_size=40), max_size=6
         )
     )
-    def test_are_the_first_of_all_by_the_figure(self, portions: list[list[tuple[float, str]]]) -> None:
+    def test_keeps_the_highest_values(self, portions: list[list[tuple[float, str]]]) -> None:
         kept = Strongest(3)
         best: dict[str, float] = {}
         for portion in portions:
@@ -157,7 +157,7 @@ class TestStrongest:
             kept.add(
                 np.array([figure for figure, _ in portion]),
                 texts.__getitem__,
-                lambda place, texts=texts: Example(texts[place], "l", None, (), "f", place),  # type: ignore[misc]
+                lambda index, texts=texts: Example(texts[index], "l", None, (), "f", index),  # type: ignore[misc]
             )
             for figure, text in portion:
                 best[text] = max(figure, best.get(text, -2.0))
@@ -167,19 +167,19 @@ class TestStrongest:
         if len(best) <= 3:
             assert {one.text for one in kept.found()} == set(best)
 
-    def test_a_text_that_fills_the_top_leaves_room_for_others(self) -> None:
+    def test_repeated_text_appears_once(self) -> None:
         kept = Strongest(2)
         texts = ["spam"] * 1000 + ["ham", "eggs"]
         figure = np.array([0.9] * 1000 + [0.8, 0.7])
-        kept.add(figure, texts.__getitem__, lambda place: Example(texts[place], "l", None, (), "f", place))
+        kept.add(figure, texts.__getitem__, lambda index: Example(texts[index], "l", None, (), "f", index))
         assert [one.text for one in kept.found()] == ["spam", "ham"]
 
-    def test_what_tells_of_people_is_masked(self) -> None:
+    def test_personal_data_is_masked(self) -> None:
         shown = shown_text("RT @some_one: write to a.b@c.org or www.x.example/y?z=1 #tag")
         assert shown == "RT @(name): write to (address) or (link) #tag"
         assert len(shown_text("x" * 5000)) == 400
 
 
-def test_wilson_is_inside() -> None:
+def test_wilson_interval_stays_within_bounds() -> None:
     assert wilson(0, 10)[0] == 0
     assert wilson(10, 10)[1] == 1

@@ -53,18 +53,18 @@ def test_scripts(text: str, script: str | None) -> None:
     assert (found.rows, found.long, found.strange) == (2, None, None)
 
 
-def test_words_that_are_known() -> None:
+def test_known_words() -> None:
     known = {"a", "b", "c", ",", "!"}
     texts = ["a b c x y", "a b x y z", "a x y z", "x , ! , ! , !", "доброе утро всем вам друзья"]
     found = counted(texts, known)
     assert (found.long, found.strange) == (2, 1)  # of few words nothing is said, nor of other letters
 
 
-def test_none_at_all() -> None:
+def test_no_rows() -> None:
     assert counted([], set()) == Languages(0, (), 5, 0, 0)
 
 
-def test_the_report_says_so_and_says_how_sure_that_is(tmp_path: Path) -> None:
+def test_report_shows_languages_and_their_certainty(tmp_path: Path) -> None:
     score_files(ROOT / "examples" / "tweets.parquet", tmp_path / "scored.parquet", provider="cpu")
     data = analyze(tmp_path / "scored.parquet").to_dict()
     rows = dict(quality_rows(data))
@@ -74,7 +74,7 @@ def test_the_report_says_so_and_says_how_sure_that_is(tmp_path: Path) -> None:
     assert "not detected" in languages_words(data["quality"]["languages"])
 
 
-def test_texts_of_another_language_stand_out(tmp_path: Path) -> None:
+def test_foreign_language_texts_stand_out(tmp_path: Path) -> None:
     model = sentstream.load(provider="cpu")
     finnish = ["Hyvää huomenta kaikille, tänään paistaa vihdoin aurinko ja lähdemme mökille uimaan"] * 30
     english = ["good morning everyone, the sun is finally out and we are going for a swim"] * 70

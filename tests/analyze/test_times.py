@@ -22,8 +22,8 @@ LABELS = Labels("sentiment", ("negative", "positive"))
 
 
 def read(column: pa.Array, format: str | None = None, zone: str | None = None) -> list[int | None]:
-    seconds, there = Times("at", format, zone).read(column)
-    return [int(one) if known else None for one, known in zip(seconds, there, strict=True)]
+    seconds, valid = Times("at", format, zone).read(column)
+    return [int(one) if known else None for one, known in zip(seconds, valid, strict=True)]
 
 
 class TestTimes:
@@ -53,7 +53,7 @@ class TestTimes:
         assert read(column) == [SECOND, None]
         assert read(column.dictionary_encode()) == [SECOND, None]
 
-    def test_before_1970_they_round_down(self) -> None:
+    def test_times_before_1970_round_down(self) -> None:
         assert read(pa.array([-1500], pa.timestamp("ms"))) == [-2]
 
     def test_dates_and_nulls(self) -> None:
@@ -70,7 +70,7 @@ class TestTimes:
             (f"{SECOND}123", "unix-ms"),
         ],
     )
-    def test_other_formats_have_to_be_told(self, text: str, format: str) -> None:
+    def test_other_formats_must_be_given(self, text: str, format: str) -> None:
         assert read(pa.array([text]), format) == [SECOND]
         with pytest.raises(ColumnTypeError, match="not an ISO 8601 time"):
             read(pa.array([text]))
@@ -82,16 +82,16 @@ class TestTimes:
         assert "--time-format unix" in str(caught.value)
 
     @pytest.mark.parametrize("column", [pa.array([1.5]), pa.array([True]), pa.array([[1]])])
-    def test_what_is_no_time(self, column: pa.Array) -> None:
+    def test_invalid_times(self, column: pa.Array) -> None:
         with pytest.raises(ColumnTypeError, match="not a time"):
             read(column)
 
-    def test_the_first_that_cannot_be_read_is_named(self) -> None:
+    def test_first_unreadable_time_is_named(self) -> None:
         texts = ["2026-09-01"] * 1000 + ["last \x1b[1mspring", "soon"]
         with pytest.raises(ColumnTypeError, match="'last �\\[1mspring' is not an ISO 8601 time"):
             read(pa.array(texts))
 
-    def test_with_a_zone_and_without_do_not_mix(self) -> None:
+    def test_times_with_and_without_zone_do_not_mix(self) -> None:
         mixed = pa.array(["2026-09-01T07:30:00Z", "2026-09-01T07:30:00"])
         for column in (mixed, mixed[::-1]):
             with pytest.raises(ColumnTypeError, match="times with and without a time zone"):
@@ -101,7 +101,7 @@ class TestTimes:
         with pytest.raises(ColumnTypeError, match="times with and without a time zone"):
             times.read(pa.array([SECOND], pa.timestamp("s")))
 
-    def test_years_that_no_calendar_has_are_no_times(self) -> None:
+    def test_years_out_of_range_are_invalid(self) -> None:
         assert read(pa.array([2**62, -(2**62)], pa.timestamp("s"))) == [None, None]
 
     def test_zones(self) -> None:
@@ -119,8 +119,8 @@ def timeline(
     cells = Cells(LABELS)
     sums = TimeSums(cells)
     for part in np.array_split(np.array(seconds, np.int64), portions):
-        there = np.ones(len(part), np.bool_)
-        sums.add(part, there, zone, np.zeros(len(part), np.int64), np.full(len(part), -0.5))
+        valid = np.ones(len(part), np.bool_)
+        sums.add(part, valid, zone, np.zeros(len(part), np.int64), np.full(len(part), -0.5))
     return sums.timeline("at", zone, bucket)
 
 
@@ -129,12 +129,12 @@ def counts(line: Timeline) -> list[tuple[str, int]]:
 
 
 class TestTimeline:
-    def test_gaps_are_there(self) -> None:
+    def test_gaps_are_empty_buckets(self) -> None:
         line = timeline([SECOND, SECOND + 3 * 86_400], bucket="day")
         assert counts(line) == [("2026-09-01", 1), ("2026-09-02", 0), ("2026-09-03", 0), ("2026-09-04", 1)]
         assert line.buckets[1].figures is None
 
-    def test_the_hour_that_comes_twice_is_two_and_the_missing_one_no_gap(self) -> None:
+    def test_daylight_saving_changes(self) -> None:
         autumn = int(datetime(2026, 10, 25, 0, 0, tzinfo=UTC).timestamp())
         line = timeline([autumn + 1800 * half for half in range(8)], "Europe/Berlin", "hour")
         assert counts(line) == [
@@ -147,7 +147,7 @@ class TestTimeline:
         line = timeline([spring + 1800 * half for half in range(4)], "Europe/Berlin", "hour")
         assert counts(line) == [("2026-03-29T01:00:00+01:00", 2), ("2026-03-29T03:00:00+02:00", 2)]
 
-    def test_days_are_those_of_the_zone(self) -> None:
+    def test_days_follow_the_time_zone(self) -> None:
         late = int(datetime(2026, 9, 1, 23, 30, tzinfo=UTC).timestamp())
         assert counts(timeline([late], "UTC", "day")) == [("2026-09-01", 1)]
         assert counts(timeline([late], "Asia/Kolkata", "day")) == [("2026-09-02", 1)]
@@ -159,7 +159,7 @@ class TestTimeline:
         seconds=st.lists(st.integers(-40_000_000, 40_000_000), min_size=1, max_size=30),
         zone=st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"]),
     )
-    def test_are_those_of_a_calendar(self, bucket: BucketName, seconds: list[int], zone: str) -> None:
+    def test_buckets_follow_the_calendar(self, bucket: BucketName, seconds: list[int], zone: str) -> None:
         wanted: dict[str, int] = {}
         for second in seconds:
             at = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second)).astimezone(ZoneInfo(zone))
@@ -190,41 +190,39 @@ class TestTimeline:
             (20_000 * 86_400, 100_000, "year"),
         ],
     )
-    def test_what_fits_is_chosen(self, span: int, rows: int, bucket: str) -> None:
+    def test_bucket_size_is_chosen_to_fit(self, span: int, rows: int, bucket: str) -> None:
         seconds = np.linspace(SECOND, SECOND + span - 1, rows).astype(int).tolist()
         line = timeline(seconds)
         assert line.bucket == bucket
         assert len(line.buckets) <= 102
         assert sum(rows for _, rows in counts(line)) == rows
 
-    def test_dates_are_not_told_apart_by_the_hour(self) -> None:
+    def test_dates_have_no_hourly_buckets(self) -> None:
         days = [SECOND - 27_000 + 86_400 * day for day in range(3)]
         assert timeline(days, None).bucket == "day"
         assert timeline([SECOND, *days], None).bucket == "6 hours"
 
-    def test_one_time_is_one_bucket(self) -> None:
+    def test_single_time_is_one_bucket(self) -> None:
         assert len(timeline([SECOND] * 5).buckets) == 1
 
-    def test_a_wrong_clock_does_not_stretch_the_axis(self) -> None:
+    def test_outliers_do_not_stretch_the_axis(self) -> None:
         line = timeline([0, *range(SECOND, SECOND + 10_000, 10)])
         assert line.outside == 1
         assert line.bucket in ("minute", "5 minutes")
         assert line.rows == 1_001
 
-    def test_memory_is_bounded_and_the_days_are_right_all_the_same(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_days_are_exact_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seconds = np.random.default_rng(0).integers(0, 40 * 86_400, 30_000).tolist()
         exact = timeline(seconds, "Asia/Kolkata", "day")
         monkeypatch.setattr("sentstream.analyze.timeline._MOST_KEYS", 100)
         rough = timeline(seconds, "Asia/Kolkata", "day", portions=50)
         assert counts(rough) == counts(exact)
 
-    def test_no_time_at_all(self) -> None:
+    def test_no_times(self) -> None:
         line = timeline([])
         assert (line.bucket, line.rows, line.buckets) == (None, 0, ())
 
-    def test_more_buckets_than_anybody_reads_are_refused(self) -> None:
+    def test_too_many_buckets_are_rejected(self) -> None:
         with pytest.raises(UsageError, match="more than 1,000") as caught:
             timeline([SECOND, SECOND + 86_400], bucket="second")
         assert "--bucket" in str(caught.value)

@@ -53,7 +53,7 @@ def score(bundle: Path, texts: list[str], output: Path, **options: Any) -> Path:
     return output
 
 
-def test_the_figures_are_those_of_the_counts(bundle: Path, tmp_path: Path) -> None:
+def test_distances_match_the_counts(bundle: Path, tmp_path: Path) -> None:
     """As ``/metrics`` has them: of the same 20 cells."""
     found = analyze(score(bundle, STRANGE, tmp_path / "a.parquet"), model=str(bundle)).training
     scorer = Model.load(str(bundle), provider="cpu").scorer(columns=[])
@@ -73,13 +73,13 @@ def test_the_figures_are_those_of_the_counts(bundle: Path, tmp_path: Path) -> No
     assert {one.what for one in found.drift if one.psi > PSI_LARGE} >= {"words"}
 
 
-def test_the_same_kind_of_rows_is_near(bundle: Path, tmp_path: Path) -> None:
+def test_similar_rows_are_close(bundle: Path, tmp_path: Path) -> None:
     found = analyze(score(bundle, drawn(1_500, 3), tmp_path / "a.parquet"), model=str(bundle)).training
     assert [one.what for one in found.drift] == ["labels", "scores", "words"]
     assert all(one.psi < PSI_SOME for one in found.drift)
 
 
-def test_uncertain_rows_count_by_what_they_would_have_been(bundle: Path, tmp_path: Path) -> None:
+def test_uncertain_rows_count_with_their_best_label(bundle: Path, tmp_path: Path) -> None:
     plain, unsure = (
         analyze(score(bundle, STRANGE, tmp_path / f"{name}.parquet", **options), model=str(bundle))
         for name, options in (("plain", {}), ("unsure", {"abstain": 1.0}))
@@ -88,14 +88,14 @@ def test_uncertain_rows_count_by_what_they_would_have_been(bundle: Path, tmp_pat
     assert unsure.training == plain.training
 
 
-def test_without_texts_words_are_left_out(bundle: Path, tmp_path: Path) -> None:
+def test_no_word_drift_without_texts(bundle: Path, tmp_path: Path) -> None:
     path = score(bundle, STRANGE, tmp_path / "a.parquet")
     pq.write_table(pq.read_table(path).drop_columns(["text"]), path)
     assert [one.what for one in analyze(path, model=str(bundle)).training.drift] == ["labels", "scores"]
 
 
-def test_a_manifest_says_whose_rows_of_a_csv_are(bundle: Path, tmp_path: Path) -> None:
-    """A bundle that ships is found by that alone; another one has to be named, and be the same."""
+def test_manifest_names_the_model_of_csv_rows(bundle: Path, tmp_path: Path) -> None:
+    """A shipped bundle is found by name; any other has to be given, and must be the same."""
     pq.write_table(pa.table({"text": USUAL}), tmp_path / "a.parquet")
     out = tmp_path / "out"
     score_files([tmp_path], out, model="tweets-small", resume=True, output_format="csv", abstain=0.4)
@@ -112,7 +112,7 @@ def test_a_manifest_says_whose_rows_of_a_csv_are(bundle: Path, tmp_path: Path) -
     assert pc.read_csv(file).num_rows == 3_000
 
 
-class TestWhyNot:
+class TestReasons:
     def test_few_rows(self, bundle: Path, tmp_path: Path) -> None:
         texts = [*USUAL[:999], "", "  "]
         found = analyze(score(bundle, texts, tmp_path / "a.parquet"), model=str(bundle)).training
@@ -121,19 +121,19 @@ class TestWhyNot:
         more = analyze(score(bundle, USUAL[:1_000], tmp_path / "b.parquet"), model=str(bundle)).training
         assert more.why is None
 
-    def test_a_bundle_that_is_not_at_hand(self, bundle: Path, tmp_path: Path) -> None:
+    def test_missing_bundle(self, bundle: Path, tmp_path: Path) -> None:
         found = analyze(score(bundle, USUAL, tmp_path / "a.parquet")).training
         assert found.why == "the bundle of tiny that scored them was not found: give it with --model"
         assert found.of is None
 
-    def test_a_bundle_without_one(self, tmp_path: Path) -> None:
+    def test_bundle_without_reference(self, tmp_path: Path) -> None:
         plain = make_bundle(tmp_path / "plain", labels=LABELS)
         found = analyze(score(plain, USUAL, tmp_path / "a.parquet"), model=str(plain)).training
         assert found.why is not None
         assert found.why.startswith("the bundle of tiny has no reference")
 
-    def test_a_bundle_with_other_labels(self, bundle: Path, tmp_path: Path) -> None:
-        """Named for rows that do not say whose they are."""
+    def test_bundle_with_different_labels(self, bundle: Path, tmp_path: Path) -> None:
+        """Given for rows that do not name their model."""
         table = pq.read_table(score(bundle, USUAL, tmp_path / "a.parquet"))
         pc.write_csv(table, tmp_path / "a.csv")
         assert analyze(tmp_path / "a.csv", model=str(bundle)).training.why is None
@@ -150,7 +150,7 @@ class TestWhyNot:
         assert found.why == "several models scored these rows: report them separately"
 
 
-def test_page_terminal_and_json_say_it(
+def test_page_terminal_and_json_report_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     far = score(bundle, STRANGE, tmp_path / "far.parquet")
@@ -164,9 +164,9 @@ def test_page_terminal_and_json_say_it(
         assert part in shown
     assert re.search(rf"<td[^>]*>{words['psi']:.3f}</td>", shown)
     assert main(["report", str(far), "--model", str(bundle)]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (title, "3,000 validation rows of mine.parquet", f"{words['psi']:.3f}", "much"):
-        assert part in told
+        assert part in output
     assert main(["report", str(far), "--output", str(page), "--overwrite"]) == 0
     why = "the bundle of tiny that scored them was not found"
     assert f"Not measured: {why}" in page.read_text("utf-8")

@@ -45,7 +45,7 @@ def encoded(config: Any) -> bytes:
     return json.dumps(config).encode()
 
 
-def test_what_is_made_is_read_back() -> None:
+def test_round_trip() -> None:
     config = good()
     raw, read = load_config(dump_config(config))
     assert raw == config
@@ -54,7 +54,7 @@ def test_what_is_made_is_read_back() -> None:
     assert (read.rules, read.max_chars, read.opset) == (TextRules(), 1000, 17)
 
 
-def test_equal_configs_have_equal_bytes_whatever_the_order_of_their_keys() -> None:
+def test_bytes_do_not_depend_on_key_order() -> None:
     config = good(metrics={"b": 1, "a": {"d": 2.5, "c": "ü"}})
     turned = dict(reversed(config.items()))
     assert dump_config(config) == dump_config(turned)
@@ -62,7 +62,7 @@ def test_equal_configs_have_equal_bytes_whatever_the_order_of_their_keys() -> No
 
 
 @pytest.mark.parametrize("key", list(good()))
-def test_every_key_is_needed(key: str) -> None:
+def test_every_key_is_required(key: str) -> None:
     config = good()
     del config[key]
     with pytest.raises(BundleSchemaError, match=key):
@@ -76,12 +76,12 @@ def held_out(*labels: str) -> HeldOut:
 
 
 class TestReference:
-    def test_without_one_a_config_is_as_those_that_know_none_read_it(self) -> None:
+    def test_config_without_reference_uses_the_old_schema(self) -> None:
         assert good()["schema_version"] == 1
         assert check_config(good()).reference is None
         assert check_config(good(schema_version=2)).reference is None
 
-    def test_with_one_it_is_of_a_version_that_others_refuse(self) -> None:
+    def test_config_with_reference_uses_the_new_schema(self) -> None:
         config = with_reference(good(), held_out("positive", "negative"))
         assert config["schema_version"] == SCHEMA_VERSION == 2
         found = load_config(dump_config(config))[1].reference
@@ -97,18 +97,18 @@ class TestReference:
         )
         assert made == config
 
-    def test_another_one_replaces_it(self) -> None:
+    def test_reference_can_be_replaced(self) -> None:
         before = with_reference(good(), held_out("positive", "negative"))
         other = HeldOut("other rows", held_out("positive", "negative").texts)
         assert with_reference(before, other)["reference"]["of"] == "other rows"
 
-    def test_version_1_has_none(self) -> None:
+    def test_version_1_has_no_reference(self) -> None:
         config = {**with_reference(good(), held_out("positive", "negative")), "schema_version": 1}
         with pytest.raises(BundleSchemaError, match="unknown key 'reference'"):
             load_config(encoded(config))
 
     @pytest.mark.parametrize(
-        ("reference", "said"),
+        ("reference", "message"),
         [
             (None, "reference: it is not an object"),
             ({}, "reference: of is not a line"),
@@ -117,13 +117,13 @@ class TestReference:
             (held_out("positive", "negative", "other").to_dict(), "its labels differ from the model's"),
         ],
     )
-    def test_what_is_none(self, reference: Any, said: str) -> None:
-        with pytest.raises(BundleSchemaError, match=said):
+    def test_invalid_references(self, reference: Any, message: str) -> None:
+        with pytest.raises(BundleSchemaError, match=message):
             load_config(encoded(good(schema_version=2, reference=reference)))
 
 
 @pytest.mark.parametrize("place", ["", "limits", "vocabulary", "graph", "text"])
-def test_a_key_that_is_not_known_is_refused(place: str) -> None:
+def test_unknown_key_is_rejected(place: str) -> None:
     config = copy.deepcopy(good())
     (config[place] if place else config)["surprise"] = 1
     with pytest.raises(BundleSchemaError, match=r"unknown.*surprise"):
@@ -181,7 +181,7 @@ def test_a_key_that_is_not_known_is_refused(place: str) -> None:
         ({"metrics": 0.8}, "metrics is not an object"),
     ],
 )
-def test_a_wrong_value_is_refused_and_named(change: dict[str, Any], message: str) -> None:
+def test_wrong_value_is_rejected_and_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(BundleSchemaError) as caught:
         load_config(encoded(good(**change)))
     assert message.split(".*", maxsplit=1)[0] in str(caught.value)
@@ -209,24 +209,24 @@ def test_a_wrong_value_is_refused_and_named(change: dict[str, Any], message: str
         (b'{"a": ' + b'{"a":' * 40 + b"1" + b"}" * 40 + b"}", "nested more than 32 levels deep"),
     ],
 )
-def test_what_is_not_plain_json_is_refused(text: bytes, message: str) -> None:
+def test_non_standard_json_is_rejected(text: bytes, message: str) -> None:
     with pytest.raises(BundleSchemaError, match=message):
         load_config(text)
 
 
-def test_a_key_given_twice_deep_inside_is_refused() -> None:
+def test_nested_duplicate_key_is_rejected() -> None:
     text = encoded(good(metrics={"mark": 1})).replace(b'"mark": 1', b'"mark": 1, "mark": 2')
     with pytest.raises(BundleSchemaError, match="duplicate"):
         load_config(text)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "\ud800", object(), b"bytes", {1, 2}])
-def test_what_json_cannot_hold_is_not_written(value: Any) -> None:
+def test_values_without_json_form_are_not_written(value: Any) -> None:
     with pytest.raises(BundleSchemaError, match="cannot be written"):
         dump_config(good(provenance={"value": value}))
 
 
-def test_make_config_checks_what_it_makes() -> None:
+def test_make_config_checks_its_result() -> None:
     vocabulary = Vocabulary(["<pad>", "<unk>"])
     with pytest.raises(BundleSchemaError, match="name"):
         make_config(name="a b", version="1", labels=["a", "b"], rules=TextRules(), vocabulary=vocabulary)
@@ -245,14 +245,14 @@ JSON = st.recursive(
 
 @settings(max_examples=cases(100), deadline=None)
 @given(JSON)
-def test_any_json_is_read_or_refused(value: Any) -> None:
+def test_any_json_is_accepted_or_rejected(value: Any) -> None:
     with pytest.raises(BundleSchemaError):
         check_config(value)
 
 
 @settings(max_examples=120, deadline=None)
 @given(st.sampled_from(list(good())), JSON, st.booleans())
-def test_any_json_in_any_place_is_read_or_refused(key: str, value: Any, inside: bool) -> None:
+def test_any_nested_json_is_accepted_or_rejected(key: str, value: Any, inside: bool) -> None:
     config = copy.deepcopy(good())
     if inside and isinstance(config[key], dict) and config[key]:
         config[key][next(iter(config[key]))] = value
@@ -270,7 +270,7 @@ def test_any_json_in_any_place_is_read_or_refused(key: str, value: Any, inside: 
 
 @settings(max_examples=120, deadline=None)
 @given(st.binary(max_size=60))
-def test_any_bytes_are_refused(data: bytes) -> None:
+def test_any_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(BundleSchemaError):
         load_config(data)
 
@@ -278,7 +278,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     "change", [lambda config: None, lambda config: config.update(metrics={"x": [1, {"y": None}]})]
 )
-def test_free_sections_hold_any_json(change: Callable[[dict[str, Any]], None]) -> None:
+def test_free_form_sections_accept_any_json(change: Callable[[dict[str, Any]], None]) -> None:
     config = good()
     change(config)
     assert load_config(dump_config(config))[0] == config

@@ -67,13 +67,13 @@ class TestFieldNumbers:
             (rules.TENSOR, onnx.TensorProto),
         ],
     )
-    def test_they_are_those_of_the_onnx_package(self, ours: type, theirs: Any) -> None:
+    def test_field_numbers_match_the_onnx_package(self, ours: type, theirs: Any) -> None:
         numbers = {name: field.number for name, field in theirs.DESCRIPTOR.fields_by_name.items()}
         mine = {name: number for name, number in vars(ours).items() if not name.startswith("_")}
         assert mine
         assert mine == {name: numbers[name] for name in mine}
 
-    def test_those_of_values_and_their_types_are(self) -> None:
+    def test_value_field_numbers_match_the_onnx_package(self) -> None:
         value, kind = onnx.ValueInfoProto.DESCRIPTOR, onnx.TypeProto.DESCRIPTOR
         tensor = kind.nested_types_by_name["Tensor"]
         shape = onnx.TensorShapeProto.DESCRIPTOR
@@ -88,8 +88,8 @@ class TestFieldNumbers:
             for name in names:
                 assert getattr(rules.VALUE, name) == descriptor.fields_by_name[name].number
 
-    def test_no_field_that_holds_a_tensor_or_a_graph_is_overlooked(self) -> None:
-        """Another one in a later onnx package fails here and wants a look."""
+    def test_every_tensor_and_graph_field_is_checked(self) -> None:
+        """A new field in a later onnx package fails here, so that somebody checks it."""
         known = {
             "GraphProto": {"initializer", "sparse_initializer", "node", "quantization_annotation"},
             "AttributeProto": {"t", "tensors", "g", "graphs", "sparse_tensor", "sparse_tensors"},
@@ -106,14 +106,14 @@ class TestFieldNumbers:
             found |= {field.name for field in fields if "sparse" in field.name}
             assert found == names, message
 
-    def test_data_types_are_those_of_the_onnx_package(self) -> None:
+    def test_data_types_match_the_onnx_package(self) -> None:
         assert (rules._FLOAT, rules._INT32, rules._INT64) == (
             TensorProto.FLOAT,
             TensorProto.INT32,
             TensorProto.INT64,
         )
 
-    def test_every_allowed_operator_exists_in_every_allowed_opset_or_comes_later(self) -> None:
+    def test_allowed_operators_exist_in_allowed_opsets(self) -> None:
         known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain}
         assert known >= OPERATORS
         assert not OPERATORS & {"If", "Range", "OneHot", "Resize"}
@@ -121,11 +121,11 @@ class TestFieldNumbers:
         assert {name for name in OPERATORS if "Random" in name or "Sequence" in name} == {"ReverseSequence"}
 
 
-class TestSound:
+class TestValidGraphs:
     @pytest.mark.parametrize("pairs", [None, 3])
     @pytest.mark.parametrize("int8", [False, True])
     @pytest.mark.parametrize("activation", ["tanh", "hard_tanh"])
-    def test_what_is_exported_passes(self, pairs: int | None, int8: bool, activation: Activation) -> None:
+    def test_exported_graphs_pass(self, pairs: int | None, int8: bool, activation: Activation) -> None:
         network = make_network(27, pairs, 3, activation=activation)
         if int8:
             network = quantize(to_int8(network), draw_encoded(27, pairs, 50))
@@ -133,19 +133,17 @@ class TestSound:
         check(to_onnx(network), inputs=inputs, classes=3, rows={"words": 27, "pairs": 4})
 
     @pytest.mark.parametrize("opset", rules.OPSETS)
-    def test_every_opset_that_is_allowed_passes_if_it_is_the_declared_one(
-        self, model: onnx.ModelProto, opset: int
-    ) -> None:
+    def test_every_allowed_opset_passes_if_declared(self, model: onnx.ModelProto, opset: int) -> None:
         model.opset_import[0].version = opset
         check(model, opset=opset)
         with pytest.raises(BundleGraphError, match="opset"):
             check(model, opset=opset + 1)
 
-    def test_the_domain_of_the_standard_may_be_spelled_out(self, model: onnx.ModelProto) -> None:
+    def test_standard_domain_may_be_explicit(self, model: onnx.ModelProto) -> None:
         model.graph.node[0].domain = "ai.onnx"
         check(model)
 
-    def test_a_table_is_seen_through_what_merely_rearranges_ids(self, model: onnx.ModelProto) -> None:
+    def test_table_is_found_behind_reshaped_ids(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         graph.node.insert(0, helper.make_node("Identity", ["words"], ["same"]))
         graph.node.insert(1, helper.make_node("Unsqueeze", ["same", "axis"], ["wide"]))
@@ -166,7 +164,7 @@ def external(tensor: TensorProto) -> None:
 
 
 def smuggled(tensor: TensorProto) -> None:
-    """External data without saying so."""
+    """External data that is not declared."""
     tensor.external_data.add(key="location", value="weights.bin")
 
 
@@ -196,9 +194,7 @@ class TestSmuggling:
         with pytest.raises(BundleGraphError, match="in another file"):
             check(model)
 
-    def test_external_data_under_a_field_number_that_only_protobuf_understands(
-        self, model: onnx.ModelProto
-    ) -> None:
+    def test_external_data_under_an_aliased_field_number(self, model: onnx.ModelProto) -> None:
         tensor = numpy_helper.from_array(np.zeros(3, np.float32), "t").SerializeToString()
         key, tail = (2**29 + 14) << 3, bytearray()
         while key >= 0x80:
@@ -219,7 +215,7 @@ class TestSmuggling:
 
     @pytest.mark.parametrize("where", ["import", "node", "body"])
     @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml", "AI.ONNX", " ", "ai.onnx\0"])
-    def test_a_custom_domain(self, model: onnx.ModelProto, where: str, domain: str) -> None:
+    def test_custom_domain(self, model: onnx.ModelProto, where: str, domain: str) -> None:
         if where == "import":
             model.opset_import.append(helper.make_opsetid(domain, 1))
         else:
@@ -240,14 +236,14 @@ class TestSmuggling:
             "tanh",
         ],
     )
-    def test_an_operator_that_no_network_here_needs(self, model: onnx.ModelProto, operator: str) -> None:
+    def test_unneeded_operator(self, model: onnx.ModelProto, operator: str) -> None:
         scan_body(model).node.append(helper.make_node(operator, ["x"], ["y"]))
         with pytest.raises(BundleGraphError, match=f"node '{operator}', which is not an operator"):
             check(model)
 
     @pytest.mark.parametrize("operator", ["Scan", "Loop", "If"])
     @pytest.mark.parametrize("attribute", ["body", "then_branch", "anything"])
-    def test_a_subgraph_is_looked_into_whatever_its_name(
+    def test_subgraphs_of_any_name_are_checked(
         self, model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, operator: str, attribute: str
     ) -> None:
         monkeypatch.setattr(rules, "OPERATORS", OPERATORS | {operator})
@@ -268,7 +264,7 @@ class TestSmuggling:
             with pytest.raises(BundleGraphError, match="custom domain 'evil'"):
                 check(changed)
 
-    def test_graphs_nested_without_end(self, model: onnx.ModelProto) -> None:
+    def test_deeply_nested_graphs(self, model: onnx.ModelProto) -> None:
         body = helper.make_graph([], "deep", [], [])
         for _ in range(20):
             body = helper.make_graph([helper.make_node("Scan", [], ["z"], body=body)], "deep", [], [])
@@ -296,13 +292,13 @@ class TestSmuggling:
         with pytest.raises(BundleGraphError, match="sparse"):
             check(model)
 
-    def test_a_second_graph(self, model: onnx.ModelProto) -> None:
+    def test_second_graph(self, model: onnx.ModelProto) -> None:
         """Protobuf merges the two; a reader that takes one of them would see another file."""
         data = model.SerializeToString()
         with pytest.raises(BundleGraphError, match="appears 2 times"):
             check(data + data)
 
-    def test_a_file_that_is_also_in_onnx_runtimes_own_format(self, model: onnx.ModelProto) -> None:
+    def test_file_that_is_also_in_ort_format(self, model: onnx.ModelProto) -> None:
         """Its first bytes would make ONNX Runtime read the rest as a format that was never checked."""
         mark = b"\x92\x03\x05\0ORTM"  # field 50, five bytes: unknown to protobuf, which skips it
         data = mark + model.SerializeToString()
@@ -324,7 +320,7 @@ class TestShapes:
             ([3], TensorProto.UNDEFINED),
         ],
     )
-    def test_a_tensor_that_says_it_is_larger_than_its_data(
+    def test_tensor_declared_larger_than_its_data(
         self, model: onnx.ModelProto, dims: Sequence[int], kind: int
     ) -> None:
         model.graph.initializer.append(TensorProto(name="big", dims=dims, data_type=kind, raw_data=b"\0"))
@@ -336,7 +332,7 @@ class TestShapes:
 
     @pytest.mark.parametrize("rank", [1, 2])
     @pytest.mark.parametrize("raw", [True, False])
-    def test_a_state_of_absurd_width(self, model: onnx.ModelProto, rank: int, raw: bool) -> None:
+    def test_state_of_excessive_width(self, model: onnx.ModelProto, rank: int, raw: bool) -> None:
         node = next(node for node in model.graph.node if node.op_type == "ConstantOfShape")
         wide = np.array([2**40] if rank == 1 else [2**20, 2**20], np.int64)
         tensor = numpy_helper.from_array(wide, "wide")
@@ -347,18 +343,20 @@ class TestShapes:
         with pytest.raises(BundleGraphError, match="unreasonable"):
             check(model)
 
-    def test_a_state_whose_width_cannot_be_told(self, model: onnx.ModelProto) -> None:
-        place = next(i for i, node in enumerate(model.graph.node) if node.op_type == "ConstantOfShape")
-        size = model.graph.node[place].input[0]
-        model.graph.node[place].input[0] = "product"
-        model.graph.node.insert(place, helper.make_node("Mul", [size, size], ["product"]))
+    def test_state_of_unknown_width(self, model: onnx.ModelProto) -> None:
+        index = next(i for i, node in enumerate(model.graph.node) if node.op_type == "ConstantOfShape")
+        size = model.graph.node[index].input[0]
+        model.graph.node[index].input[0] = "product"
+        model.graph.node.insert(index, helper.make_node("Mul", [size, size], ["product"]))
         with pytest.raises(BundleGraphError, match="is unknown or unreasonable"):
             check(model)
 
     @pytest.mark.parametrize(
         ("operator", "number"), [("Loop", 2**40), ("Expand", 2**40), ("Tile", 2**40), ("Pad", 2**40)]
     )
-    def test_what_makes_much_is_bound(self, model: onnx.ModelProto, operator: str, number: int) -> None:
+    def test_expanding_operators_are_bounded(
+        self, model: onnx.ModelProto, operator: str, number: int
+    ) -> None:
         def made(amount: str) -> onnx.ModelProto:
             inputs = [amount, "", "word"] if operator == "Loop" else ["words", amount]
             extra = {"body": helper.make_graph([], "body", [], [])} if operator == "Loop" else {}
@@ -366,8 +364,8 @@ class TestShapes:
             changed.CopyFrom(model)
             for name, value in (("few", 3), ("many", number)):
                 changed.graph.initializer.append(numpy_helper.from_array(np.array([1, value]), name))
-            told = [("Shape", ["words"], "shape"), ("Mul", ["shape", "shape"], "product")]
-            changed.graph.node.extend(helper.make_node(one, given, [out]) for one, given, out in told)
+            nodes = [("Shape", ["words"], "shape"), ("Mul", ["shape", "shape"], "product")]
+            changed.graph.node.extend(helper.make_node(one, given, [out]) for one, given, out in nodes)
             changed.graph.node.append(helper.make_node(operator, inputs, ["made"], **extra))
             return changed
 
@@ -379,7 +377,7 @@ class TestShapes:
                 check(made(absurd))
 
     @pytest.mark.parametrize("operator", ["Concat", "Expand", "Loop", "Scan"])
-    def test_nothing_grows_inside_of_a_loop(self, model: onnx.ModelProto, operator: str) -> None:
+    def test_growth_inside_a_loop_is_rejected(self, model: onnx.ModelProto, operator: str) -> None:
         inner = helper.make_graph([], "inner", [], [])
         body: dict[str, Any] = {"body": inner} if operator in ("Loop", "Scan") else {}
         grows = helper.make_node(operator, ["x", "x"], ["y"], **body)
@@ -392,12 +390,12 @@ class TestShapes:
             check(model)
 
     @pytest.mark.parametrize("operator", ["Conv", "MaxPool"])
-    def test_padding_of_absurd_width(self, model: onnx.ModelProto, operator: str) -> None:
+    def test_padding_of_excessive_width(self, model: onnx.ModelProto, operator: str) -> None:
         model.graph.node.append(helper.make_node(operator, ["words"], ["z"], pads=[0, 2**40]))
         with pytest.raises(BundleGraphError, match="unreasonable amount"):
             check(model)
 
-    def test_sizes_that_grow_with_every_node_are_not_multiplied_out(self, model: onnx.ModelProto) -> None:
+    def test_growing_sizes_are_not_computed(self, model: onnx.ModelProto) -> None:
         names = ["size_0"]
         model.graph.initializer.append(numpy_helper.from_array(np.array([2**62], np.int64), "size_0"))
         for turn in range(2000):
@@ -405,9 +403,7 @@ class TestShapes:
             model.graph.node.append(helper.make_node("Concat", [names[-2]] * 9, [names[-1]], axis=0))
         check(model)  # multiplied out, it would not end
 
-    def test_many_subgraphs_that_see_many_names_take_no_work_of_their_product(
-        self, model: onnx.ModelProto
-    ) -> None:
+    def test_nested_scopes_take_linear_time(self, model: onnx.ModelProto) -> None:
         def calls() -> int:
             seen: list[None] = []
             sys.setprofile(lambda *_: seen.append(None))
@@ -420,8 +416,8 @@ class TestShapes:
         counts = [calls()]
         body = helper.make_graph([], "b", [], [])
         for turn in range(2):
-            for place in range(500):
-                model.graph.initializer.append(TensorProto(name=f"c{turn}-{place}", data_type=1))
+            for index in range(500):
+                model.graph.initializer.append(TensorProto(name=f"c{turn}-{index}", data_type=1))
                 model.graph.node.append(helper.make_node("Scan", [], ["z"], body=body))
             counts.append(calls())
         none, once, twice = counts
@@ -466,7 +462,7 @@ class TestContract:
             lambda graph: setattr(graph.output[0].type.tensor_type.shape.dim[0], "dim_value", 1),
         ],
     )
-    def test_other_inputs_or_outputs(
+    def test_unexpected_inputs_or_outputs(
         self, model: onnx.ModelProto, change: Callable[[onnx.GraphProto], None]
     ) -> None:
         change(model.graph)
@@ -479,11 +475,11 @@ class TestContract:
             check(model)
 
     @pytest.mark.parametrize(("name", "size"), [("words", 26), ("words", 28), ("pairs", 3), ("pairs", 5)])
-    def test_a_table_of_another_size(self, model: onnx.ModelProto, name: str, size: int) -> None:
+    def test_table_of_wrong_size(self, model: onnx.ModelProto, name: str, size: int) -> None:
         with pytest.raises(BundleGraphError, match=f"looks {name} up in a table"):
             check(model, rows={**ROWS, name: size})
 
-    def test_a_table_inside_a_body(self) -> None:
+    def test_table_inside_a_scan_body(self) -> None:
         """A look-up in a Scan's body, at each step: the ids come in as the body's own input."""
         network = make_network(27, None, 2)
         model = onnx.load_from_string(to_onnx(network))
@@ -503,18 +499,18 @@ class TestContract:
         with pytest.raises(BundleGraphError, match="table of 27 rows"):
             check(model, inputs=["words"], rows={"words": 28})
 
-    def test_an_axis_that_the_table_does_not_have(self, model: onnx.ModelProto) -> None:
+    def test_gather_axis_out_of_range(self, model: onnx.ModelProto) -> None:
         node = next(node for node in model.graph.node if node.op_type == "Gather")
         node.attribute.append(helper.make_attribute("axis", 2))
         with pytest.raises(BundleGraphError, match="axis 2"):
             check(model)
 
-    def test_an_input_that_is_also_a_constant(self, model: onnx.ModelProto) -> None:
+    def test_input_that_is_also_a_constant(self, model: onnx.ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 1), np.int32), "words"))
         with pytest.raises(BundleGraphError, match="also a constant"):
             check(model)
 
-    def test_a_table_of_another_size_that_cannot_be_told_is_found_by_running(self, tmp_path: Path) -> None:
+    def test_table_of_unknown_size_is_found_by_running(self, tmp_path: Path) -> None:
         path = make_bundle(tmp_path / "tiny")
         model = onnx.load(path / "model.onnx")
         node = next(node for node in model.graph.node if node.op_type == "Gather")
@@ -537,12 +533,12 @@ class TestContract:
 @pytest.mark.parametrize(
     "data", [b"", b"\0", b"PK\x03\x04", b"ONNX", b"\x08\x08", b"\xff" * 64, b"\x0a" * 64]
 )
-def test_what_is_not_onnx_is_refused(data: bytes) -> None:
+def test_non_onnx_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(BundleGraphError, match=r"model\.onnx"):
         check(data)
 
 
-def test_every_cut_is_refused() -> None:
+def test_every_truncation_is_rejected() -> None:
     data = to_onnx(make_network(27, 3, 2))
     for stop in range(0, len(data), 13):
         with pytest.raises(BundleGraphError):
@@ -587,8 +583,8 @@ print(json.dumps(seen))
 
 
 @pytest.mark.parametrize("turns", [400, pytest.param(cases(1000, 20_000), marks=pytest.mark.slow)])
-def test_bytes_that_were_flipped_are_refused_or_harmless(tmp_path: Path, turns: int) -> None:
-    """In a process of its own, which may not crash: no signal, no hang, nothing but BundleError."""
+def test_flipped_bytes_are_rejected_or_harmless(tmp_path: Path, turns: int) -> None:
+    """Runs in a separate process, which may not crash: no signal, no hang, only BundleError."""
     path = make_bundle(tmp_path / "tiny")
     program = FLIPS.format(root=str(ROOT), path=str(path), seed=turns, turns=turns)
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -599,7 +595,7 @@ def test_bytes_that_were_flipped_are_refused_or_harmless(tmp_path: Path, turns: 
     assert seen["sound"] > turns / 20
 
 
-def test_a_network_of_any_make_has_only_allowed_operators() -> None:
+def test_every_architecture_has_only_allowed_operators() -> None:
     network: Network = make_network(9, None, 2)
     for one in (network, Network(Lookup(network.lookup.words), network.layers)):
         model = onnx.load_from_string(to_onnx(one))

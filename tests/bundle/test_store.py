@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bundles import WORDS, add_reference, make_bundle
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 from sentstream.bundle import (
     SCHEMA_VERSION,
@@ -56,8 +56,8 @@ def seal(directory: Path, **extra: bytes) -> None:
     """Write files and reseal the directory, as someone would who changes a bundle deliberately."""
     for name, data in extra.items():
         (directory / name).write_bytes(data)
-    listed = sorted(path for path in directory.iterdir() if path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in listed]
+    files = sorted(path for path in directory.iterdir() if path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (directory / "SHA256SUMS").write_text("".join(lines))
 
 
@@ -71,7 +71,7 @@ def parts(bundle: Bundle) -> dict[str, Any]:
 
 
 class TestRoundTrip:
-    def test_what_was_saved_is_loaded(self, bundle: Path) -> None:
+    def test_round_trip(self, bundle: Path) -> None:
         loaded = load_bundle(bundle)
         assert (loaded.name, loaded.version, loaded.labels) == ("tiny", "0.0.1", ("negative", "positive"))
         assert loaded.text.vocabulary.words.to_pylist() == WORDS
@@ -82,42 +82,42 @@ class TestRoundTrip:
         assert loaded.size == sum(path.stat().st_size for path in bundle.iterdir())
         assert loaded.text.max_chars == 1000
 
-    def test_the_digest_is_the_hash_of_the_sums_as_coreutils_sees_them(self, bundle: Path) -> None:
+    def test_digest_matches_sha256sum(self, bundle: Path) -> None:
         sums = (bundle / "SHA256SUMS").read_bytes()
         loaded = load_bundle(bundle)
         assert loaded.digest == "sha256:" + hashlib.sha256(sums).hexdigest()
         assert loaded.short_digest == loaded.digest[:19]
-        listed = {line[66:]: line[:64] for line in sums.decode().splitlines()}
-        assert tuple(listed) == NAMES
-        for name, digest in listed.items():
+        files = {line[66:]: line[:64] for line in sums.decode().splitlines()}
+        assert tuple(files) == NAMES
+        for name, digest in files.items():
             assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest
         if shutil.which("sha256sum"):
             subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=bundle, check=True)
 
-    def test_equal_parts_give_an_equal_digest_anywhere(self, bundle: Path, tmp_path: Path) -> None:
+    def test_equal_parts_have_equal_digests(self, bundle: Path, tmp_path: Path) -> None:
         loaded = load_bundle(bundle)
         again = save_bundle(tmp_path / "deep" / "er" / "copy", **parts(loaded))
         assert again == loaded.digest
         for name in (*NAMES, "SHA256SUMS"):
             assert (tmp_path / "deep/er/copy" / name).read_bytes() == (bundle / name).read_bytes()
 
-    def test_one_other_byte_gives_another_digest(self, bundle: Path, tmp_path: Path) -> None:
+    def test_any_changed_byte_changes_the_digest(self, bundle: Path, tmp_path: Path) -> None:
         loaded = load_bundle(bundle)
         other = save_bundle(tmp_path / "other", **{**parts(loaded), "card": "# Tiny\n"})
         assert other != loaded.digest
 
-    def test_without_pairs_there_is_no_pairs_file(self, tmp_path: Path) -> None:
+    def test_no_pairs_file_without_pairs(self, tmp_path: Path) -> None:
         path = make_bundle(tmp_path / "words", pairs=False)
         assert not (path / "pairs.parquet").exists()
         assert load_bundle(path).text.vocabulary.pairs is None
 
-    def test_the_cap_can_be_changed_but_not_to_nothing(self, bundle: Path) -> None:
+    def test_max_chars_can_be_changed(self, bundle: Path) -> None:
         assert load_bundle(bundle, max_chars=5).text.max_chars == 5
         for wrong in (0, -1):
             with pytest.raises(UsageError, match="max_chars"):
                 load_bundle(bundle, max_chars=wrong)
 
-    def test_nothing_but_the_bundle_is_left_behind(self, bundle: Path) -> None:
+    def test_saving_leaves_only_the_bundle(self, bundle: Path) -> None:
         assert [path.name for path in bundle.parent.iterdir()] == ["tiny"]
         assert sorted(path.name for path in bundle.iterdir()) == sorted((*NAMES, "SHA256SUMS"))
 
@@ -126,7 +126,7 @@ class TestTampering:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("where", ["first", "middle", "last"])
     @pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0xFF])
-    def test_any_changed_byte_is_noticed(self, bundle: Path, name: str, where: str, mask: int) -> None:
+    def test_any_changed_byte_is_detected(self, bundle: Path, name: str, where: str, mask: int) -> None:
         data = bytearray((bundle / name).read_bytes())
         data[{"first": 0, "middle": len(data) // 2, "last": -1}[where]] ^= mask
         (bundle / name).write_bytes(data)
@@ -137,7 +137,7 @@ class TestTampering:
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\n", lambda data: b""])
-    def test_any_other_length_is_noticed(
+    def test_any_changed_length_is_detected(
         self, bundle: Path, name: str, change: Callable[[bytes], bytes]
     ) -> None:
         (bundle / name).write_bytes(change((bundle / name).read_bytes()))
@@ -145,12 +145,12 @@ class TestTampering:
             load_bundle(bundle)
 
     @pytest.mark.parametrize("name", [*NAMES, "SHA256SUMS"])
-    def test_a_missing_file_is_named(self, bundle: Path, name: str) -> None:
+    def test_missing_file_is_named(self, bundle: Path, name: str) -> None:
         (bundle / name).unlink()
         with pytest.raises(BundleDigestError, match=f"{name} is missing"):
             load_bundle(bundle)
 
-    def test_swapped_files_are_noticed(self, bundle: Path) -> None:
+    def test_swapped_files_are_detected(self, bundle: Path) -> None:
         card, words = bundle / "README.md", bundle / "vocabulary.txt"
         first, second = card.read_bytes(), words.read_bytes()
         card.write_bytes(second)
@@ -158,11 +158,11 @@ class TestTampering:
         with pytest.raises(BundleDigestError):
             load_bundle(bundle)
 
-    def test_every_byte_of_the_sums_counts(self, bundle: Path) -> None:
+    def test_every_byte_of_the_checksum_file_matters(self, bundle: Path) -> None:
         sums = (bundle / "SHA256SUMS").read_bytes()
-        for place in range(0, len(sums), 7):
+        for index in range(0, len(sums), 7):
             changed = bytearray(sums)
-            changed[place] ^= 0x04
+            changed[index] ^= 0x04
             (bundle / "SHA256SUMS").write_bytes(changed)
             with pytest.raises(BundleDigestError):
                 load_bundle(bundle)
@@ -189,18 +189,20 @@ class TestTampering:
             lambda text: text + "é\n",
         ],
     )
-    def test_sums_of_another_form_are_refused(self, bundle: Path, change: Callable[[str], str]) -> None:
+    def test_checksums_of_another_format_are_rejected(
+        self, bundle: Path, change: Callable[[str], str]
+    ) -> None:
         sums = bundle / "SHA256SUMS"
         sums.write_bytes(change(sums.read_text()).encode())
         with pytest.raises(BundleDigestError):
             load_bundle(bundle)
 
-    def test_a_file_that_is_not_sealed_is_not_read(self, bundle: Path) -> None:
+    def test_unlisted_file_is_not_read(self, bundle: Path) -> None:
         before = load_bundle(bundle)
         (bundle / "notes.txt").write_text("not a part of it")
         assert load_bundle(bundle).digest == before.digest
 
-    def test_a_further_sealed_file_is_part_of_the_digest(self, bundle: Path) -> None:
+    def test_additional_listed_file_changes_the_digest(self, bundle: Path) -> None:
         before = load_bundle(bundle).digest
         seal(bundle, LICENSE=b"free\n")
         assert load_bundle(bundle).digest != before
@@ -209,21 +211,21 @@ class TestTampering:
             load_bundle(bundle)
 
 
-class TestWhereFilesLie:
-    def test_a_link_inside_the_bundle_is_followed(self, bundle: Path) -> None:
+class TestFileLocations:
+    def test_link_inside_the_bundle_is_followed(self, bundle: Path) -> None:
         (bundle / "model.onnx").rename(bundle / "real")
         (bundle / "model.onnx").symlink_to("real")
         assert load_bundle(bundle).name == "tiny"
 
     @pytest.mark.parametrize("name", [*NAMES, "SHA256SUMS"])
-    def test_a_link_out_of_it_is_not(self, bundle: Path, name: str) -> None:
+    def test_link_out_of_the_bundle_is_rejected(self, bundle: Path, name: str) -> None:
         outside = bundle.parent / "outside"
         (bundle / name).rename(outside)
         (bundle / name).symlink_to(outside)
         with pytest.raises(BundleDigestError, match="points outside the bundle"):
             load_bundle(bundle)
 
-    def test_neither_is_one_that_goes_out_and_would_come_back(self, bundle: Path) -> None:
+    def test_link_that_leaves_and_returns_is_rejected(self, bundle: Path) -> None:
         hop = bundle.parent / "hop"
         hop.symlink_to(bundle)
         (bundle / "README.md").rename(bundle / "real")
@@ -234,18 +236,18 @@ class TestWhereFilesLie:
         with pytest.raises(BundleDigestError, match=r"cannot be read|missing"):
             load_bundle(bundle)
 
-    def test_the_directory_itself_may_be_a_link(self, bundle: Path) -> None:
+    def test_bundle_directory_may_be_a_link(self, bundle: Path) -> None:
         link = bundle.parent / "link"
         link.symlink_to(bundle)
         assert load_bundle(link).digest == load_bundle(bundle).digest
 
-    def test_a_pipe_is_not_waited_for(self, bundle: Path) -> None:
+    def test_pipe_does_not_block(self, bundle: Path) -> None:
         (bundle / "README.md").unlink()
         os.mkfifo(bundle / "README.md")
         with pytest.raises(BundleDigestError, match="not a regular file"):
             load_bundle(bundle)
 
-    def test_a_directory_is_no_file_and_no_handle_leaks(self, bundle: Path) -> None:
+    def test_directory_in_place_of_a_file_leaks_no_handle(self, bundle: Path) -> None:
         (bundle / "README.md").unlink()
         (bundle / "README.md").mkdir()
         handles = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -256,7 +258,7 @@ class TestWhereFilesLie:
             assert len(os.listdir("/proc/self/fd")) == handles
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-    def test_a_file_that_may_not_be_read_is_named(self, bundle: Path) -> None:
+    def test_unreadable_file_is_named(self, bundle: Path) -> None:
         (bundle / "README.md").chmod(0)
         with pytest.raises(BundleDigestError, match=r"README\.md cannot be read"):
             load_bundle(bundle)
@@ -264,39 +266,39 @@ class TestWhereFilesLie:
     @pytest.mark.parametrize(
         ("name", "size"), [("README.md", 17 << 20), ("config.json", 2 << 20), ("SHA256SUMS", 1 << 20)]
     )
-    def test_a_giant_is_not_read(self, bundle: Path, name: str, size: int) -> None:
+    def test_huge_file_is_not_read(self, bundle: Path, name: str, size: int) -> None:
         with (bundle / name).open("r+b") as file:
             file.truncate(size)
         with pytest.raises(BundleDigestError, match=r"more than the .* allowed in a bundle"):
             load_bundle(bundle)
 
 
-class TestFinding:
+class TestLookup:
     @pytest.mark.parametrize(
         "name", ["nope", "", "no/such/place", "x" * 5000, "nul\0byte", "../../etc", "models", "line\nbreak"]
     )
-    def test_what_is_not_there_is_said_so(
+    def test_missing_bundle_is_reported(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises((BundleNotFoundError, BundleDigestError)):
             load_bundle(name)
 
-    def test_a_keras_file_gets_the_command_that_exports_it(self, tmp_path: Path) -> None:
+    def test_keras_file_error_suggests_the_export_command(self, tmp_path: Path) -> None:
         path = tmp_path / "model.keras"
         path.write_bytes(b"PK")
         with pytest.raises(BundleNotFoundError, match="sentstream export-onnx"):
             load_bundle(path)
 
-    def test_a_file_is_not_a_bundle(self, bundle: Path) -> None:
+    def test_regular_file_is_not_a_bundle(self, bundle: Path) -> None:
         with pytest.raises(BundleNotFoundError, match="a bundle is a directory"):
             load_bundle(bundle / "model.onnx")
 
-    def test_any_other_directory_is_not_a_bundle(self, tmp_path: Path) -> None:
+    def test_other_directory_is_not_a_bundle(self, tmp_path: Path) -> None:
         with pytest.raises(BundleDigestError, match=r"SHA256SUMS is missing.*is this a bundle directory"):
             load_bundle(tmp_path)
 
-    def test_models_that_ship_are_found_by_name_and_before_a_directory(
+    def test_shipped_model_names_take_precedence(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         models = tmp_path / "models"
@@ -321,10 +323,10 @@ class TestFinding:
             load_bundle("broken")
 
 
-class TestPartsThatDoNotFit:
+class TestInconsistentParts:
     """Bundles with correct checksums but inconsistent contents."""
 
-    def test_a_newer_schema_asks_for_a_newer_sentstream(self, bundle: Path) -> None:
+    def test_newer_schema_asks_for_a_newer_sentstream(self, bundle: Path) -> None:
         config = json.loads((bundle / "config.json").read_text())
         seal(bundle, **{"config.json": json.dumps({**config, "schema_version": SCHEMA_VERSION + 1}).encode()})
         with pytest.raises(BundleSchemaError, match="upgrade sentstream") as caught:
@@ -332,14 +334,14 @@ class TestPartsThatDoNotFit:
         assert caught.value.exit_code == 32
 
     @pytest.mark.parametrize(("words", "pairs"), [(len(WORDS) + 1, 3), (len(WORDS) - 1, 3), (len(WORDS), 2)])
-    def test_another_size_than_declared(self, bundle: Path, words: int, pairs: int) -> None:
+    def test_size_differs_from_declaration(self, bundle: Path, words: int, pairs: int) -> None:
         config = json.loads((bundle / "config.json").read_text())
         config["vocabulary"] = {"words": words, "pairs": pairs}
         seal(bundle, **{"config.json": json.dumps(config).encode()})
         with pytest.raises(BundleSchemaError, match=r"config\.json declares"):
             load_bundle(bundle)
 
-    def test_a_vocabulary_that_the_graph_has_no_rows_for(self, bundle: Path) -> None:
+    def test_vocabulary_larger_than_the_embedding(self, bundle: Path) -> None:
         config = json.loads((bundle / "config.json").read_text())
         config["vocabulary"]["words"] += 1
         words = (bundle / "vocabulary.txt").read_bytes() + b"extra\n"
@@ -347,26 +349,26 @@ class TestPartsThatDoNotFit:
         with pytest.raises(BundleGraphError, match="table of 27 rows; the vocabulary has 28"):
             load_bundle(bundle)
 
-    def test_labels_that_the_graph_has_no_outputs_for(self, bundle: Path) -> None:
+    def test_more_labels_than_outputs(self, bundle: Path) -> None:
         config = json.loads((bundle / "config.json").read_text())
         config["labels"].append("third")
         seal(bundle, **{"config.json": json.dumps(config).encode()})
         with pytest.raises(BundleGraphError, match="probabilities has the shape"):
             load_bundle(bundle)
 
-    def test_pairs_without_a_graph_that_takes_them(self, tmp_path: Path) -> None:
+    def test_pairs_file_but_graph_without_pairs(self, tmp_path: Path) -> None:
         path = make_bundle(tmp_path / "words", pairs=False)
         seal(path, **{"pairs.parquet": (make_bundle(tmp_path / "both") / "pairs.parquet").read_bytes()})
         with pytest.raises(BundleSchemaError, match=r"has pairs\.parquet; its graph takes words"):
             load_bundle(path)
 
-    def test_a_graph_that_takes_pairs_without_them(self, bundle: Path) -> None:
+    def test_graph_with_pairs_but_no_pairs_file(self, bundle: Path) -> None:
         (bundle / "pairs.parquet").unlink()
         seal(bundle)
         with pytest.raises(BundleSchemaError, match=r"lacks pairs\.parquet; its graph takes words and pairs"):
             load_bundle(bundle)
 
-    def test_few_bytes_that_unfold_to_many_pairs_are_not_unfolded(self, bundle: Path) -> None:
+    def test_decompression_bomb_of_pairs_is_rejected(self, bundle: Path) -> None:
         sink = io.BytesIO()
         many = np.zeros(20_000_000, np.int32)
         pq.write_table(pa.table({"previous": many, "current": many}), sink, compression="zstd")
@@ -399,17 +401,17 @@ class TestPartsThatDoNotFit:
             (b"", "0 words"),
         ],
     )
-    def test_a_vocabulary_that_is_none(self, bundle: Path, words: bytes, message: str) -> None:
+    def test_invalid_vocabulary(self, bundle: Path, words: bytes, message: str) -> None:
         seal(bundle, **{"vocabulary.txt": words})
         with pytest.raises(BundleSchemaError, match=message):
             load_bundle(bundle)
 
-    def test_a_card_that_is_not_text(self, bundle: Path) -> None:
+    def test_card_that_is_not_text(self, bundle: Path) -> None:
         seal(bundle, **{"README.md": b"\xff\xfe"})
         with pytest.raises(BundleSchemaError, match=r"README\.md is not UTF-8"):
             load_bundle(bundle)
 
-    def test_an_error_is_one_short_line_however_long_what_is_wrong(self, bundle: Path) -> None:
+    def test_errors_are_one_short_line(self, bundle: Path) -> None:
         config = json.loads((bundle / "config.json").read_text())
         seal(bundle, **{"config.json": json.dumps({**config, "name": "\x1b]0;x\n" * 9999}).encode()})
         with pytest.raises(BundleSchemaError) as caught:
@@ -418,7 +420,7 @@ class TestPartsThatDoNotFit:
         assert str(caught.value).isprintable()
 
 
-class TestReplacingTheCard:
+class TestReplaceCard:
     def test_only_the_card_and_its_hash_change(self, bundle: Path) -> None:
         before, old = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
         digest = replace_card(bundle, "# other\n")
@@ -431,7 +433,7 @@ class TestReplacingTheCard:
         assert replace_card(bundle, before.card) == before.digest
         assert [path.name for path in bundle.parent.iterdir()] == ["tiny"]
 
-    def test_of_a_config_too(self, bundle: Path) -> None:
+    def test_config_can_be_replaced_too(self, bundle: Path) -> None:
         before, old = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
         assert before.reference is None
         reference = add_reference(bundle, ["good day", "bad day ."] * 600)
@@ -445,14 +447,14 @@ class TestReplacingTheCard:
             replace_config(bundle, {**before.config, "vocabulary": {"words": 7, "pairs": 3}})
         assert load_bundle(bundle).digest == before.digest
 
-    def test_a_bundle_that_is_not_sound_stays_so(self, bundle: Path) -> None:
+    def test_invalid_bundle_is_not_resealed(self, bundle: Path) -> None:
         """Resealing it would hide the damage."""
         (bundle / "model.onnx").write_bytes(b"other")
         with pytest.raises(BundleDigestError, match=r"tiny: model\.onnx does not match its checksum"):
             replace_card(bundle, "# other\n")
         assert (bundle / "README.md").read_text() == "# tiny\n"
 
-    def test_what_cannot_be_a_card(self, bundle: Path) -> None:
+    def test_invalid_card(self, bundle: Path) -> None:
         digest = load_bundle(bundle).digest
         with pytest.raises(BundleSchemaError):
             replace_card(bundle, "\ud800")
@@ -460,7 +462,7 @@ class TestReplacingTheCard:
             replace_card(bundle, "x" * (17 << 20))
         assert load_bundle(bundle).digest == digest
 
-    def test_a_directory_that_holds_anything_else(self, bundle: Path) -> None:
+    def test_directory_with_other_files(self, bundle: Path) -> None:
         (bundle / "thesis.txt").write_text("years of work")
         with pytest.raises(OutputExistsError, match="is not replaced"):
             replace_card(bundle, "# other\n")
@@ -468,25 +470,25 @@ class TestReplacingTheCard:
 
 
 class TestSaving:
-    def test_what_is_there_is_not_overwritten(self, bundle: Path) -> None:
+    def test_existing_bundle_is_not_overwritten(self, bundle: Path) -> None:
         loaded = load_bundle(bundle)
         with pytest.raises(OutputExistsError, match="--overwrite"):
             save_bundle(bundle, **{**parts(loaded), "card": "new"})
         assert load_bundle(bundle).digest == loaded.digest
 
-    def test_it_is_when_that_was_asked_for(self, bundle: Path) -> None:
+    def test_existing_bundle_is_overwritten_on_request(self, bundle: Path) -> None:
         loaded = load_bundle(bundle)
         digest = save_bundle(bundle, **{**parts(loaded), "card": "new"}, overwrite=True)
         assert load_bundle(bundle).digest == digest != loaded.digest
         assert [path.name for path in bundle.parent.iterdir()] == ["tiny"]
 
-    def test_an_empty_directory_is_filled(self, bundle: Path, tmp_path: Path) -> None:
+    def test_empty_directory_is_filled(self, bundle: Path, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         save_bundle(tmp_path / "empty", **parts(load_bundle(bundle)), overwrite=True)
         assert load_bundle(tmp_path / "empty").name == "tiny"
 
     @pytest.mark.parametrize("other", ["thesis.txt", "sub"])
-    def test_a_directory_that_holds_anything_else_is_never_replaced(self, bundle: Path, other: str) -> None:
+    def test_directory_with_other_files_is_never_replaced(self, bundle: Path, other: str) -> None:
         loaded = load_bundle(bundle)
         if other == "sub":
             (bundle / other).mkdir()
@@ -496,13 +498,13 @@ class TestSaving:
             save_bundle(bundle, **parts(loaded), overwrite=True)
         assert (bundle / other).exists()
 
-    def test_a_file_is_never_replaced(self, bundle: Path, tmp_path: Path) -> None:
+    def test_regular_file_is_never_replaced(self, bundle: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("keep me")
         with pytest.raises(OutputExistsError):
             save_bundle(tmp_path / "file", **parts(load_bundle(bundle)), overwrite=True)
         assert (tmp_path / "file").read_text() == "keep me"
 
-    def test_a_link_is_kept_and_what_it_leads_to_replaced(self, bundle: Path, tmp_path: Path) -> None:
+    def test_link_is_kept_and_its_target_replaced(self, bundle: Path, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(bundle)
         digest = save_bundle(
             tmp_path / "link", **{**parts(load_bundle(bundle)), "card": "new"}, overwrite=True
@@ -519,14 +521,14 @@ class TestSaving:
             ({"card": "x" * (17 << 20)}, BundleDigestError),
         ],
     )
-    def test_what_could_not_be_loaded_is_not_written(
+    def test_unloadable_bundle_is_not_written(
         self, bundle: Path, tmp_path: Path, change: dict[str, Any], error: type[Exception]
     ) -> None:
         with pytest.raises(error):
             save_bundle(tmp_path / "new" / "bundle", **{**parts(load_bundle(bundle)), **change})
         assert not (tmp_path / "new").exists()
 
-    def test_a_place_that_cannot_be_written(self, bundle: Path) -> None:
+    def test_unwritable_directory(self, bundle: Path) -> None:
         for place in (bundle / "model.onnx" / "below", bundle.parent / ("n" * 300)):
             with pytest.raises(OutputWriteError, match="cannot be written") as caught:
                 save_bundle(place, **parts(load_bundle(bundle)))
@@ -534,7 +536,7 @@ class TestSaving:
 
     @pytest.mark.parametrize("step", range(1, 4))
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-    def test_an_interruption_leaves_the_old_bundle_or_the_new_one(
+    def test_interruption_leaves_the_old_or_the_new_bundle(
         self, bundle: Path, monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]
     ) -> None:
         """Interrupted before each renaming step: mkdir, moving the old bundle away, moving the new one in."""
@@ -567,7 +569,7 @@ class TestSaving:
         assert [path.name for path in bundle.parent.iterdir()] == ["tiny"]
 
     @pytest.mark.slow
-    def test_a_process_that_is_killed_leaves_a_sound_bundle(self, bundle: Path, tmp_path: Path) -> None:
+    def test_killed_process_leaves_a_valid_bundle(self, bundle: Path, tmp_path: Path) -> None:
         """A process that saves repeatedly is killed at some moment: the bundle still loads."""
         program = f"""
 import sys
@@ -583,7 +585,7 @@ for turn in range(10**6):
             with child([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"ready\n"
-                await_((tmp_path / "target").exists)
+                wait_until((tmp_path / "target").exists)
                 time.sleep(wait)
                 process.kill()
             whole = [path for path in tmp_path.iterdir() if path.name == "target" or path.suffix == ".old"]
@@ -593,7 +595,7 @@ for turn in range(10**6):
             shutil.rmtree(tmp_path / "target", ignore_errors=True)
 
     @pytest.mark.slow
-    def test_two_that_save_at_once_do_not_mix(self, bundle: Path, tmp_path: Path) -> None:
+    def test_concurrent_saves_do_not_mix(self, bundle: Path, tmp_path: Path) -> None:
         loaded = load_bundle(bundle)
         program = f"""
 import sys

@@ -40,7 +40,7 @@ def held(number: int, data: bytes) -> bytes:
 
 @settings(max_examples=cases(100), deadline=None)
 @given(INT64, st.text(max_size=20), st.lists(INT64, max_size=6), st.binary(max_size=20))
-def test_a_tensor_reads_as_protobuf_reads_it(kind: int, name: str, dims: list[int], raw: bytes) -> None:
+def test_tensor_matches_protobuf(kind: int, name: str, dims: list[int], raw: bytes) -> None:
     tensor = TensorProto(data_type=kind % 2**31, name=name, dims=dims, raw_data=raw)
     message = read(tensor.SerializeToString())
     assert message.number(TENSOR.data_type) == tensor.data_type
@@ -52,7 +52,7 @@ def test_a_tensor_reads_as_protobuf_reads_it(kind: int, name: str, dims: list[in
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.lists(INT64, max_size=8), st.lists(st.text(max_size=8), max_size=4))
-def test_packed_and_plain_lists_read_alike(numbers: list[int], names: list[str]) -> None:
+def test_packed_and_plain_lists_are_equal(numbers: list[int], names: list[str]) -> None:
     plain = b"".join(field(7, 0, varint(number % 2**64)) for number in numbers)
     packed = held(7, b"".join(varint(number % 2**64) for number in numbers))
     for data in (plain, packed):
@@ -64,9 +64,7 @@ def test_packed_and_plain_lists_read_alike(numbers: list[int], names: list[str])
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=5), INT64)
-def test_messages_inside_messages_read_as_protobuf_reads_them(
-    nodes: list[tuple[str, str]], version: int
-) -> None:
+def test_nested_messages_match_protobuf(nodes: list[tuple[str, str]], version: int) -> None:
     graph = onnx.GraphProto(node=[onnx.NodeProto(op_type=kind, domain=domain) for kind, domain in nodes])
     model = onnx.ModelProto(graph=graph, opset_import=[helper.make_opsetid("", 17)], ir_version=version)
     message = read(model.SerializeToString())
@@ -78,7 +76,7 @@ def test_messages_inside_messages_read_as_protobuf_reads_them(
     assert MODEL.functions not in message
 
 
-def test_what_is_missing_reads_as_nothing() -> None:
+def test_missing_fields_are_empty() -> None:
     empty = read(b"")
     assert (empty.number(1), empty.number(1, 7), empty.text(2), empty.texts(2), empty.numbers(3)) == (
         0,
@@ -96,7 +94,7 @@ def test_what_is_missing_reads_as_nothing() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"), [(0, 0), (1, 1), (2**63 - 1, 2**63 - 1), (2**63, -(2**63)), (2**64 - 1, -1)]
 )
-def test_numbers_have_a_sign(value: int, expected: int) -> None:
+def test_numbers_are_signed(value: int, expected: int) -> None:
     assert signed(value) == expected
     assert read(field(1, 0, varint(value))).number(1) == expected
 
@@ -126,7 +124,7 @@ def test_malformed_bytes_are_an_error(data: bytes) -> None:
         read(data)
 
 
-def test_a_field_number_of_more_than_29_bits_would_be_seen_by_another_reader() -> None:
+def test_field_numbers_over_29_bits_are_rejected() -> None:
     """C++ protobuf keeps 32 bits of a key: what reads as field 2**29 + 13 here is field 13 there."""
     tensor = TensorProto(name="t").SerializeToString()
     with pytest.raises(BundleGraphError):
@@ -152,14 +150,14 @@ def test_a_field_number_of_more_than_29_bits_would_be_seen_by_another_reader() -
         (held(1, b"") * 2, lambda message: message.message(1)),
     ],
 )
-def test_a_value_of_another_kind_or_given_twice_is_an_error(data: bytes, use: Any) -> None:
+def test_wrong_wire_type_or_duplicate_is_an_error(data: bytes, use: Any) -> None:
     message = read(data)
     assert 1 in message
     with pytest.raises(BundleGraphError, match="malformed"):
         use(message)
 
 
-def test_a_file_of_many_tiny_fields_is_given_up() -> None:
+def test_too_many_fields_are_rejected() -> None:
     with pytest.raises(BundleGraphError, match="more fields"):
         Message(memoryview(b"\x08\x01" * 50), Quota(49))
     with pytest.raises(BundleGraphError, match="more fields"):
@@ -172,7 +170,7 @@ def test_a_file_of_many_tiny_fields_is_given_up() -> None:
 
 
 def walk(message: Message, depth: int = 0) -> None:
-    """Ask everything of every field."""
+    """Read every field in every way."""
     for number in range(40):
         for use in (message.number, message.text, message.texts, message.numbers, message.data):
             try:
@@ -189,7 +187,7 @@ def walk(message: Message, depth: int = 0) -> None:
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.binary(max_size=80))
-def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+def test_any_bytes_are_accepted_or_rejected(data: bytes) -> None:
     try:
         message = read(data)
     except BundleGraphError:
@@ -199,8 +197,8 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.binary(max_size=40), st.data())
-def test_what_is_read_is_what_protobuf_reads(data: bytes, draw: st.DataObject) -> None:
-    """Where both accept some bytes as a tensor, they agree on what we look at."""
+def test_accepted_bytes_match_protobuf(data: bytes, draw: st.DataObject) -> None:
+    """If both accept some bytes as a tensor, they agree on the fields we read."""
     base = TensorProto(dims=[2, 3], data_type=1, name="x", raw_data=data).SerializeToString()
     place = draw.draw(st.integers(0, len(base) - 1))
     changed = bytearray(base)

@@ -18,9 +18,9 @@ SHIPPED = ["sentiment140", "tweets", "tweets-small"]
 HEAVY = {"pyarrow", "numpy", "onnxruntime", "tensorflow", "kafka", "pandas", "sentstream.bundle"}
 
 
-@pytest.fixture(name="place")
-def _place(tmp_path: Path) -> Path:
-    """A directory with files, a directory, and a sentstream that is found."""
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path) -> Path:
+    """A directory with files, a subdirectory, and sentstream on the path."""
     for name in ("tweets.parquet", "other.parquet", "client.properties"):
         (tmp_path / name).touch()
     (tmp_path / "logs").mkdir()
@@ -31,31 +31,31 @@ def _place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment(place: Path, **more: str) -> dict[str, str]:
+def environment(directory: Path, **more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SENTSTREAM_", "_TYPER"))}
     return {
         **kept,
-        "HOME": str(place / "home"),
+        "HOME": str(directory / "home"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "train")]),
-        "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}",
         **more,
     }
 
 
-def ask(place: Path, line: str) -> list[str]:
-    """What the program answers bash, which is asked to complete the last word."""
+def ask(directory: Path, line: str) -> list[str]:
+    """Return the completions for the last word, as bash requests them."""
     cword = str(len(line.split(" ")) - 1)
-    run = answered(place, _SENTSTREAM_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=cword)
+    run = answered(directory, _SENTSTREAM_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=cword)
     assert run.stderr == ""
     return run.stdout.split()
 
 
-def answered(place: Path, *program: str, **asked: str) -> subprocess.CompletedProcess[str]:
-    """Run a program, by default sentstream, with the variables by which a shell asks."""
+def answered(directory: Path, *program: str, **asked: str) -> subprocess.CompletedProcess[str]:
+    """Run a program, by default sentstream, with a shell's completion variables."""
     return subprocess.run(
         program or ["sentstream"],
-        env=environment(place, **asked),
-        cwd=place,
+        env=environment(directory, **asked),
+        cwd=directory,
         capture_output=True,
         text=True,
         check=True,
@@ -79,8 +79,10 @@ class TestAnswers:
             ("sentstream train data.csv --teacher tweets-", ["tweets-small"]),
         ],
     )
-    def test_commands_options_choices_and_models(self, place: Path, line: str, expected: list[str]) -> None:
-        assert ask(place, line) == expected
+    def test_commands_options_choices_and_models(
+        self, directory: Path, line: str, expected: list[str]
+    ) -> None:
+        assert ask(directory, line) == expected
 
     @pytest.mark.parametrize(
         "line",
@@ -94,12 +96,12 @@ class TestAnswers:
             "sentstream explain te --html pa",
         ],
     )
-    def test_files_are_left_to_the_shell(self, place: Path, line: str) -> None:
-        assert ask(place, line) == []
+    def test_files_are_completed_by_the_shell(self, directory: Path, line: str) -> None:
+        assert ask(directory, line) == []
 
-    def test_a_description_is_on_one_line(self, place: Path) -> None:
+    def test_description_is_on_one_line(self, directory: Path) -> None:
         run = answered(
-            place,
+            directory,
             _SENTSTREAM_COMPLETE="complete_fish",
             _TYPER_COMPLETE_FISH_ACTION="get-args",
             _TYPER_COMPLETE_ARGS="sentstream score --",
@@ -108,7 +110,7 @@ class TestAnswers:
         assert len(lines) > 30
         assert all(re.fullmatch(r"--[a-z-]+\t\S.*\.", line) for line in lines), run.stdout
 
-    def test_nothing_heavy_is_loaded(self, place: Path) -> None:
+    def test_nothing_heavy_is_loaded(self, directory: Path) -> None:
         program = (
             "import sys\n"
             "from sentstream.cli import main\n"
@@ -116,7 +118,7 @@ class TestAnswers:
             f"finally:\n    print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)\n"
         )
         run = answered(
-            place,
+            directory,
             sys.executable,
             "-c",
             program,
@@ -127,18 +129,18 @@ class TestAnswers:
         assert run.stdout.split() == ["tweets", "tweets-small"]
         assert run.stderr == "[]\n"
 
-    def test_a_variable_that_is_left_over_installs_nothing(self, place: Path) -> None:
+    def test_leftover_variable_installs_nothing(self, directory: Path) -> None:
         run = subprocess.run(
             ["sentstream", "--version"],
-            env=environment(place, SENTSTREAM_INSTALL_COMPLETION="1", SENTSTREAM_SHOW_COMPLETION="1"),
+            env=environment(directory, SENTSTREAM_INSTALL_COMPLETION="1", SENTSTREAM_SHOW_COMPLETION="1"),
             capture_output=True,
             text=True,
             check=True,
         )
         assert run.stdout.startswith("sentstream ")
-        assert not (place / "home").exists()
+        assert not (directory / "home").exists()
 
-    def test_every_model_that_ships_is_one_that_loads(self) -> None:
+    def test_every_shipped_model_is_completed(self) -> None:
         from sentstream.bundle import list_models
 
         assert complete_model("") == list_models()
@@ -146,13 +148,13 @@ class TestAnswers:
 
 
 class TestShells:
-    def run(self, place: Path, shell: str, script: str) -> str:
+    def run(self, directory: Path, shell: str, script: str) -> str:
         if not shutil.which(shell):
             pytest.skip(f"there is no {shell}")
         run = subprocess.run(
             [shell, "-c", script],
-            env=environment(place),
-            cwd=place,
+            env=environment(directory),
+            cwd=directory,
             capture_output=True,
             text=True,
             check=False,
@@ -160,10 +162,10 @@ class TestShells:
         assert run.returncode == 0, run.stderr
         return run.stdout
 
-    def test_bash_with_the_script_that_is_shown(self, place: Path) -> None:
-        """As bash itself calls it, and with files where there is nothing to say."""
+    def test_bash_with_the_printed_script(self, directory: Path) -> None:
+        """Called by bash itself; falls back to file names."""
         out = self.run(
-            place,
+            directory,
             "bash",
             "sentstream --show-completion > shown.sh; source ./shown.sh\n"
             "complete -p sentstream\n"
@@ -176,21 +178,21 @@ class TestShells:
         assert first == "complete -o default -F _sentstream_completion sentstream"
         assert answers == ["tweets tweets-small", "models"]
 
-    def test_bash_after_the_installation(self, place: Path) -> None:
-        (place / "home").mkdir()
+    def test_bash_after_installation(self, directory: Path) -> None:
+        (directory / "home").mkdir()
         out = self.run(
-            place,
+            directory,
             "bash",
             "sentstream --install-completion; sentstream --install-completion\n"
             "source ~/.bashrc; complete -p sentstream",
         )
         assert out.count("completion installed in") == 2
         assert out.splitlines()[-1] == "complete -o default -F _sentstream_completion sentstream"
-        assert (place / "home/.bashrc").read_text().count("sentstream.sh") == 1
+        assert (directory / "home/.bashrc").read_text().count("sentstream.sh") == 1
 
-    def test_fish(self, place: Path) -> None:
+    def test_fish(self, directory: Path) -> None:
         out = self.run(
-            place,
+            directory,
             "fish",
             "sentstream --show-completion | source\n"
             "complete -C 'sentstream score --model tw'; echo -; complete -C 'sentstream score tw'",
@@ -199,8 +201,8 @@ class TestShells:
         assert models.split() == ["tweets", "tweets-small"]
         assert files.split() == ["tweets.parquet"]
 
-    def test_zsh(self, place: Path) -> None:
-        out = self.run(place, "zsh", "sentstream --show-completion; true")
+    def test_zsh(self, directory: Path) -> None:
+        out = self.run(directory, "zsh", "sentstream --show-completion; true")
         assert out.startswith("#compdef sentstream\n")
         for line, expected in (
             ("sentstream score --model tw", """_arguments '*: :(("tweets"\n"tweets-small"))'\n"""),
@@ -208,7 +210,7 @@ class TestShells:
         ):
             run = subprocess.run(
                 ["sentstream"],
-                env=environment(place, _SENTSTREAM_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=line),
+                env=environment(directory, _SENTSTREAM_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=line),
                 capture_output=True,
                 text=True,
                 check=True,

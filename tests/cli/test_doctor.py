@@ -55,7 +55,7 @@ def run(*arguments: str, path: tuple[Path, ...] = (), before: tuple[str, ...] = 
 
 
 def lines(shown: Run) -> dict[str, tuple[str, str]]:
-    """Of each line: what it is about, its verdict, its words."""
+    """Return subject, verdict and text of each line."""
     found = [re.split(r" {2,}", line, maxsplit=2) for line in shown.stdout.splitlines()]
     return {about: (verdict, words) for verdict, about, words in found}
 
@@ -69,7 +69,7 @@ def dist_info(folder: Path, name: str, version: str) -> None:
 
 @pytest.fixture(name="without", scope="module")
 def _without(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that is installed here but ONNX Runtime, for an interpreter without its own packages (-S)."""
+    """Everything installed here except ONNX Runtime, for an interpreter without site-packages (-S)."""
     folder = tmp_path_factory.mktemp("site")
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith("onnxruntime"):
@@ -78,7 +78,7 @@ def _without(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_bare(without: Path, *arguments: str, path: tuple[Path, ...] = ()) -> Run:
-    """Python with these arguments, and with nothing installed but what stands in those directories."""
+    """Run Python with only the packages in these directories."""
     return subprocess.run(
         [sys.executable, "-S", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT, ROOT / "train", without)))},
@@ -91,7 +91,7 @@ def run_bare(without: Path, *arguments: str, path: tuple[Path, ...] = ()) -> Run
 
 
 def runtime_of(without: Path, folder: Path) -> list[Any]:
-    """Verdict, exit code and words about the ONNX Runtime in a directory."""
+    """Return verdict, exit code and text about the ONNX Runtime in a directory."""
     program = (
         "import json; from sentstream.doctor.packages import runtime; (found,) = runtime().findings\n"
         "print(json.dumps([found.verdict, found.exit_code, found.text]))"
@@ -104,12 +104,12 @@ def runtime_of(without: Path, folder: Path) -> list[Any]:
 
 @pytest.fixture(name="shown", scope="module")
 def _shown() -> Run:
-    """All of it, as it is here."""
+    """The full output on this machine."""
     return run()
 
 
-class TestHere:
-    def test_it_is_well_and_says_nothing_else(self, shown: Run) -> None:
+class TestThisMachine:
+    def test_no_problems_are_reported(self, shown: Run) -> None:
         assert (shown.returncode, shown.stderr) == (0, "")
 
     def test_every_line_has_a_verdict(self, shown: Run) -> None:
@@ -120,7 +120,7 @@ class TestHere:
         assert names <= found.keys()
         assert {"memory", "arithmetic", "speed", *(f"model {name}" for name in list_models())} <= found.keys()
 
-    def test_what_it_says(self, shown: Run) -> None:
+    def test_reported_facts(self, shown: Run) -> None:
         found = lines(shown)
         assert f"sentstream {sentstream.__version__}" in found["versions"][1]
         assert re.search(r"runs tweets: \d+ nodes on the CPU", found["CPU"][1])
@@ -128,7 +128,7 @@ class TestHere:
         for name in list_models():
             assert "all checksums match; at most" in found[f"model {name}"][1]
 
-    def test_json_as_the_environment_asks_for_it(self) -> None:
+    def test_json_requested_by_environment_variable(self) -> None:
         shown = run(SENTSTREAM_DOCTOR_JSON="1", SENTSTREAM_DOCTOR_BENCHMARK="0")
         assert (shown.returncode, shown.stderr) == (0, "")
         report = json.loads(shown.stdout)
@@ -151,7 +151,7 @@ class TestHere:
         assert report["benchmark"]["threads"] == 1
         assert report["benchmark"]["fraction"] > 0
 
-    def test_on_a_terminal(self) -> None:
+    def test_terminal_output(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "80"}
         code, shown = on_terminal([*COMMAND, "--no-benchmark"], env=environment, stderr=subprocess.DEVNULL)
         assert code == 0
@@ -165,7 +165,7 @@ class TestHere:
 
 
 class TestWithoutOnnxRuntime:
-    def test_it_cannot_be_imported_though_it_is_listed(self, tmp_path: Path) -> None:
+    def test_listed_but_not_importable(self, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text(UNIMPORTABLE)
         shown = run(path=(tmp_path,))
         assert (shown.returncode, shown.stderr) == (MissingExtraError.exit_code, "")
@@ -184,7 +184,7 @@ class TestWithoutOnnxRuntime:
             assert verdict == "note"
             assert "all checksums match; not run: " in words
 
-    def test_neither_distribution(self, without: Path) -> None:
+    def test_no_distribution_installed(self, without: Path) -> None:
         shown = run_bare(without, "-m", "sentstream", "doctor", "--json")
         assert (shown.returncode, shown.stderr) == (MissingExtraError.exit_code, "")
         report = json.loads(shown.stdout)
@@ -198,7 +198,7 @@ class TestWithoutOnnxRuntime:
         assert line["hint"].endswith("[cpu]'")
         assert [model["sealed"] for model in report["models"]] == [True] * len(list_models())
 
-    def test_a_folder_that_an_uninstallation_left(self, without: Path, tmp_path: Path) -> None:
+    def test_leftover_folder_after_uninstall(self, without: Path, tmp_path: Path) -> None:
         (tmp_path / "onnxruntime" / "capi").mkdir(parents=True)
         dist_info(tmp_path, "onnxruntime", "1.30.0")
         verdict, code, text = runtime_of(without, tmp_path)
@@ -206,7 +206,7 @@ class TestWithoutOnnxRuntime:
         assert text.startswith("ONNX Runtime is only partly installed; onnxruntime 1.30.0 is listed")
 
     @pytest.mark.parametrize("code", ["raise RuntimeError('built for another NumPy')", "1 / 0"])
-    def test_one_that_breaks_when_it_is_imported(self, without: Path, tmp_path: Path, code: str) -> None:
+    def test_import_fails(self, without: Path, tmp_path: Path, code: str) -> None:
         (tmp_path / "onnxruntime.py").write_text(code)
         verdict, exit_code, text = runtime_of(without, tmp_path)
         assert (verdict, exit_code) == ("problem", 50)
@@ -216,7 +216,7 @@ class TestWithoutOnnxRuntime:
 
 
 class TestDistributions:
-    def test_both_are_a_note_that_says_what_to_do(self, tmp_path: Path) -> None:
+    def test_both_distributions_give_a_note(self, tmp_path: Path) -> None:
         dist_info(tmp_path, "onnxruntime-gpu", "1.31.1")
         shown = run("--no-benchmark", path=(tmp_path,))
         assert shown.returncode == 0
@@ -226,13 +226,13 @@ class TestDistributions:
         assert "pip uninstall onnxruntime onnxruntime-gpu, then " in words
         assert " -m pip install " in words
 
-    def test_one(self) -> None:
+    def test_one_distribution(self) -> None:
         section = runtime()
         (name,) = section.facts["distributions"]
         assert section.findings[0].text == f"{name} {section.facts['distributions'][name]}"
 
-    def test_none_but_the_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As where it comes from another package manager, or was built here."""
+    def test_module_without_distribution(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As if installed by another package manager, or built locally."""
         monkeypatch.setattr("sentstream.doctor.packages._RUNTIMES", ())
         (finding,) = runtime().findings
         assert finding.verdict == "ok"
@@ -240,7 +240,7 @@ class TestDistributions:
 
 
 class TestPackages:
-    def test_what_is_absent_names_its_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_package_names_its_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             "sentstream.doctor.packages.installed",
             lambda name: "1.0" if name in ("numpy", "pyarrow", "kafka-python") else None,
@@ -264,7 +264,7 @@ class TestPackages:
         }
         assert extras.text == ", ".join(f"no {name} (extra {extra})" for name, extra in lacking.items())
 
-    def test_what_has_to_be_there_is_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_required_package_is_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sentstream.doctor.packages.installed", lambda name: None)
         versions, *_ = packages().findings
         assert versions.verdict == "note"
@@ -286,7 +286,7 @@ class TestReport:
             ),
         ],
     )
-    def test_the_worst_verdict_and_the_first_code(
+    def test_worst_verdict_and_first_exit_code(
         self, findings: list[Finding], verdict: str, code: int
     ) -> None:
         report = Report([Section("one", None, findings[:1]), Section("two", {"a": 1}, findings[1:])])
@@ -294,7 +294,7 @@ class TestReport:
         assert report.to_dict()["two"] == {"a": 1}
         assert len(report.to_dict()["findings"]) == len(findings)
 
-    def test_a_check_that_fails_does_not_hide_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failing_check_does_not_hide_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken() -> Section:
             raise ZeroDivisionError("of all\nthings")
 
@@ -307,7 +307,7 @@ class TestReport:
         assert (line.verdict, line.exit_code) == ("problem", 1)
         assert line.text == "ZeroDivisionError: of all things"
 
-    def test_what_would_move_the_cursor_is_not_printed(
+    def test_control_characters_are_not_printed(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         evil = Section("memory", None, [Finding("memory", "ok", "\x1b[2Ja")])
@@ -316,8 +316,8 @@ class TestReport:
         assert "\x1b" not in capsys.readouterr().out
 
 
-class TestWeight:
-    def test_other_commands_do_not_pay_for_it(self) -> None:
+class TestImportCost:
+    def test_other_commands_do_not_import_it(self) -> None:
         program = (
             "import sys, sentstream.cli\n"
             "assert sentstream.cli.main(['--help']) == 0\n"

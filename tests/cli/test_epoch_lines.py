@@ -14,16 +14,16 @@ RECORD = {
 }
 
 
-def test_an_epoch_has_a_line_and_a_long_one_one_a_minute() -> None:
+def test_one_line_per_epoch_and_per_minute() -> None:
     lines: list[str] = []
     now = 0.0
-    told = EpochLines(lines.append, lambda: now)
+    progress = EpochLines(lines.append, lambda: now)
     now = 500.0  # the rows were read
     for done in range(1, 1001):
         now += 0.1
-        told.batch(0, done, 1000, 0.6, 0.7)
-    told.epoch("", RECORD)
-    told.epoch("embedding", RECORD)
+        progress.batch(0, done, 1000, 0.6, 0.7)
+    progress.epoch("", RECORD)
+    progress.epoch("embedding", RECORD)
     assert lines == [
         "epoch 1, 601 of 1,000 steps: loss 0.6000, accuracy 70.00%",
         "epoch 1: loss 0.5123, accuracy 75.00%; held out: loss 0.5000, accuracy 80.00%; 61 s",

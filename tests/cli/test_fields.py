@@ -45,7 +45,7 @@ FIRST = Fields(Shape, "Shape", first=("share",), written=WRITTEN)
 
 
 def run(mark: Fields, *arguments: str) -> tuple[dict[str, Any], list[Any]]:
-    """What the command gets, and its options."""
+    """Return the values passed to the command, and its options."""
     got: dict[str, Any] = {}
 
     def command(name: str, shape: dict[str, Any], cell: str = "own") -> None:
@@ -59,7 +59,7 @@ def run(mark: Fields, *arguments: str) -> tuple[dict[str, Any], list[Any]]:
     return got, [one for one in typer.main.get_command(app).params if "completion" not in (one.name or "")]
 
 
-def test_without_defaults_a_command_gets_what_was_given() -> None:
+def test_without_defaults_only_given_options_are_passed() -> None:
     got, options = run(GIVEN)
     assert got == {"name": "x", "cell": "own"}
     assert [one.default for one in options[1:]] == [None, None, None, None, "own"]
@@ -67,19 +67,19 @@ def test_without_defaults_a_command_gets_what_was_given() -> None:
     assert got == {"name": "x", "cell": "own", "shape.sizes": (3, 4), "shape.ways": True, "shape.wide": 0}
 
 
-def test_defaults_are_those_of_the_fields_but_for_those_that_are_named() -> None:
+def test_defaults_come_from_the_fields_unless_overridden() -> None:
     got, options = run(CHANGED)
     assert got == {"name": "x", "cell": "own", "shape.share": 0.5, "shape.wide": 3}
     assert [one.name for one in options] == ["name", "share", "wide", "cell"]
 
 
-def test_a_field_that_the_command_has_an_option_for_is_left_to_it() -> None:
+def test_fields_with_an_explicit_option_are_skipped() -> None:
     got, options = run(Fields(Shape, "Shape", only=("wide",)), "--cell", "anything")
     assert got == {"name": "x", "cell": "anything", "shape.wide": 8}
     assert [one.name for one in options] == ["name", "wide", "cell"]
 
 
-def test_types_metavars_panels_and_help_are_those_of_the_fields() -> None:
+def test_types_metavars_panels_and_help_come_from_the_fields() -> None:
     _, options = run(GIVEN)
     by_name = {one.name: one for one in options}
     assert {one.rich_help_panel for one in options[1:-1]} == {"Shape"}
@@ -95,7 +95,7 @@ def choose(shape: Annotated[dict[str, Any], Fields(Shape, "Shape", only=("cell",
     pytest.fail(str(shape))
 
 
-def test_a_choice_that_there_is_not_is_refused() -> None:
+def test_unknown_choice_is_rejected() -> None:
     app = typer.Typer()
     app.command()(choose)
     assert CliRunner().invoke(app, ["--cell", "rnn"]).exit_code == 2

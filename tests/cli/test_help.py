@@ -16,7 +16,7 @@ from sentstream.cli.terminal.help import fill
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by its words."""
+    """Every command that is not a group, by its words."""
     waiting = [("", typer.main.get_command(app))]
     while waiting:
         words, command = waiting.pop()
@@ -31,15 +31,15 @@ COMMANDS = dict(commands())
 
 @pytest.mark.parametrize("words", sorted(COMMANDS))
 class TestEveryHelp:
-    def test_begins_with_one_sentence(self, words: str) -> None:
+    def test_help_begins_with_one_sentence(self, words: str) -> None:
         first = COMMANDS[words].help.split("\n\n")[0]
         assert re.fullmatch(r"[A-Z].*\.", first), first
         assert len(first) <= 105  # it stands in the list of commands
 
-    def test_fits_the_terminal(
+    def test_help_fits_the_terminal(
         self, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Paragraphs end where the terminal does, not where lines of the docstring do."""
+        """Paragraphs are wrapped at the terminal's width, not at the docstring's line breaks."""
         monkeypatch.setenv("COLUMNS", "80")
         assert main([*words.split(), "--help"]) == 0
         shown = capsys.readouterr().out
@@ -49,7 +49,7 @@ class TestEveryHelp:
                 assert line in lines
         assert not re.search(r"<bool>|<list\[|<str>|\[default: \(", shown)
 
-    def test_names_what_each_option_takes_and_says_it_in_a_sentence(self, words: str) -> None:
+    def test_each_option_has_a_metavar_and_a_sentence(self, words: str) -> None:
         for one in COMMANDS[words].params:
             if one.name in ("help", "install_completion", "show_completion"):
                 continue
@@ -65,7 +65,7 @@ class TestEveryHelp:
                 assert not one.metavar.endswith("..."), f"{one.name}: typer adds the dots"
                 assert one.metavar == one.metavar.upper(), one.metavar
 
-    def test_ends_with_examples_that_exist(self, words: str) -> None:
+    def test_help_ends_with_valid_examples(self, words: str) -> None:
         title, *lines = (COMMANDS[words].epilog or "").strip().split("\n\n")
         assert title == "[bold]Examples[/bold]"
         assert lines

@@ -25,14 +25,14 @@ from sentstream.cli import main
 from sentstream.cli.live.json_log import JsonLog
 from sentstream.cli.live.log import LogView
 from sentstream.cli.live.view import LiveView, view
-from sentstream.cli.live.watch import About
+from sentstream.cli.live.watch import RunInfo
 from sentstream.cli.terminal.recent import Recent
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Observers, Sample
 from sentstream.kafka.watch.totals import Totals
 
 ROOT = Path(__file__).resolve().parents[2]
-ABOUT = About(
+ABOUT = RunInfo(
     source="tweets",
     target="tweets.scored",
     group="sentstream",
@@ -68,7 +68,7 @@ def _clock() -> Clock:
 
 
 class TestTotals:
-    def test_sums_of_everything(self, clock: Clock) -> None:
+    def test_totals_of_several_batches(self, clock: Clock) -> None:
         totals = Totals(clock)
         watched: Observer = Observers(totals)
         watched.rebalanced("assigned", OWNED, OWNED)
@@ -94,17 +94,17 @@ class TestTotals:
         assert totals.records == 2 * BATCH.records
         json.dumps(totals.to_dict())
 
-    def test_of_nothing(self, clock: Clock) -> None:
+    def test_totals_of_nothing(self, clock: Clock) -> None:
         assert Totals(clock).to_dict()["records_per_second"] == 0
 
-    def test_labels_that_nobody_got_are_named(self, clock: Clock) -> None:
+    def test_labels_without_texts_are_listed(self, clock: Clock) -> None:
         totals = Totals(clock)
         totals.committed(Committed({"negative": 0, "positive": 1}))
         assert totals.to_dict()["labels"] == {"negative": 0, "positive": 1}
 
 
 class TestRecent:
-    def test_a_steady_stream_has_a_steady_rate(self, clock: Clock) -> None:
+    def test_steady_stream_has_a_steady_rate(self, clock: Clock) -> None:
         recent = Recent(10, clock)
         for _ in range(400):
             clock.now += 0.1
@@ -112,7 +112,7 @@ class TestRecent:
             if clock.now > 5_002:
                 assert recent.rate() == pytest.approx(500, rel=0.03)
 
-    def test_what_is_older_is_forgotten(self, clock: Clock) -> None:
+    def test_old_entries_are_dropped(self, clock: Clock) -> None:
         recent = Recent(10, clock)
         recent.add({"a": 5, "b": 0})
         clock.now += 5
@@ -124,7 +124,7 @@ class TestRecent:
         assert recent.counts() == {}
         assert recent.rate() == 0
 
-    def test_one_early_batch_is_no_huge_rate(self, clock: Clock) -> None:
+    def test_single_early_batch_gives_no_huge_rate(self, clock: Clock) -> None:
         recent = Recent(10, clock)
         clock.now += 0.001
         recent.add({"records": 100})
@@ -153,13 +153,13 @@ class TestLogView:
     def _log(self, clock: Clock, stream: io.StringIO) -> LogView:
         return LogView(ABOUT, every=30, stream=stream, clock=clock, wall=Clock(1_795_600_800.0))
 
-    def test_a_line_every_so_often(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
+    def test_lines_at_regular_intervals(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         for _ in range(95):
             clock.now += 1
             log.lags({})
         assert len(stream.getvalue().splitlines()) == 3
 
-    def test_batches_alone_drive_it_too(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
+    def test_batches_alone_trigger_lines(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         for _ in range(95):
             clock.now += 1
             log.committed(BATCH)
@@ -167,7 +167,7 @@ class TestLogView:
         assert [fields(line)["records"] for line in lines] == ["3450", "6900", "10350"]
         assert {fields(line)["rate"] for line in lines} == {"115.0/s"}
 
-    def test_what_a_line_says(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
+    def test_line_contents(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         log.rebalanced("assigned", OWNED, OWNED)
         log.committed(BATCH)
         clock.now += 29.6
@@ -182,7 +182,7 @@ class TestLogView:
             "partitions=4 aborts=0 rebalances=1 commit_age=0.4s"
         )
 
-    def test_rate_and_shares_are_of_the_time_since_the_line_before(
+    def test_rate_and_shares_cover_the_time_since_the_last_line(
         self, log: LogView, clock: Clock, stream: io.StringIO
     ) -> None:
         for batch in (BATCH, Committed({"negative": 60, "positive": 0}), Committed({})):
@@ -195,16 +195,14 @@ class TestLogView:
         assert (second["rate"], third["rate"]) == ("2.0/s", "0.0/s")
         assert (second["records"], third["records"]) == ("175", "175")
 
-    def test_it_says_how_far_the_texts_are_from_their_reference(
-        self, clock: Clock, stream: io.StringIO
-    ) -> None:
+    def test_drift_is_logged(self, clock: Clock, stream: io.StringIO) -> None:
         log = LogView(
             ABOUT, every=30, stream=stream, clock=clock, drift=lambda: {"labels": 0.3, "words": 0.01}
         )
         clock.now += 30
         log.committed(BATCH)
-        said = fields(stream.getvalue())
-        assert (said["psi.labels"], said["psi.words"]) == ("0.300", "0.010")
+        logged = fields(stream.getvalue())
+        assert (logged["psi.labels"], logged["psi.words"]) == ("0.300", "0.010")
 
     def test_before_the_first_commit(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         clock.now += 31
@@ -212,9 +210,7 @@ class TestLogView:
         line = fields(stream.getvalue())
         assert (line["commit_age"], line["lag"], line["lag_max"]) == ("-", "0", "0")
 
-    def test_start_end_and_what_happens_have_lines_of_their_own(
-        self, log: LogView, stream: io.StringIO
-    ) -> None:
+    def test_start_end_and_events_have_their_own_lines(self, log: LogView, stream: io.StringIO) -> None:
         with log:
             log.rebalanced("assigned", OWNED, OWNED)
             log.aborted('the group "x" has\nmoved on')
@@ -228,7 +224,7 @@ class TestLogView:
         assert fields(lost)["owned"] == fields(stopped)["partitions"] == "0"
         assert "sentstream consume stopped rate=" in stopped
 
-    def test_many_partitions_make_no_long_line(self, log: LogView, stream: io.StringIO) -> None:
+    def test_many_partitions_are_summarized(self, log: LogView, stream: io.StringIO) -> None:
         many = [Partition("tweets", number) for number in range(1_000)]
         log.rebalanced("assigned", many, many)
         assert fields(stream.getvalue())["partitions"].endswith("tweets-7,…992_more")
@@ -243,7 +239,7 @@ class TestLogView:
         log.committed(BATCH)
         assert fields(stream.getvalue().splitlines()[-1])["lag"] == "5"
 
-    def test_odd_names_stay_one_field(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
+    def test_unusual_names_stay_one_field(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         log.committed(Committed({"very good=\n": 1, "\x1b[2J": 1}))
         log.aborted("\x1b[2J\u202e")
         log.aborted("\u202e")
@@ -256,7 +252,7 @@ class TestLogView:
         assert len(stream.getvalue().splitlines()) == 4
         assert 'reason=""' in stream.getvalue()
 
-    def test_a_stream_that_nobody_reads_stops_nothing(self, clock: Clock) -> None:
+    def test_closed_stderr_stops_nothing(self, clock: Clock) -> None:
         reading, writing = os.pipe()
         os.close(reading)
         with open(writing, "wb", buffering=0) as raw:
@@ -268,7 +264,7 @@ class TestLogView:
         closed.close()
         LogView(ABOUT, stream=closed, clock=clock).aborted("x")
 
-    def test_on_a_terminal_too_if_it_is_wanted(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_log_on_a_terminal_on_request(self, capsys: pytest.CaptureFixture[str]) -> None:
         with view(ABOUT, as_json=True) as observer:
             observer.aborted("x")
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -284,7 +280,7 @@ class TestLogView:
 
 
 def picture(live: LiveView, width: int, height: int) -> list[str]:
-    """What the view draws on a terminal of that size."""
+    """Return what the view draws on a terminal of that size."""
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
     with console.capture() as capture:
         console.print(live)
@@ -302,7 +298,7 @@ class TestJsonLog:
         wall = Clock(1_795_600_800.25)
         return JsonLog(ABOUT, every=30, stream=stream, clock=clock, wall=wall, drift=lambda: drift)
 
-    def test_what_a_line_says(self, log: JsonLog, clock: Clock, stream: io.StringIO) -> None:
+    def test_line_contents(self, log: JsonLog, clock: Clock, stream: io.StringIO) -> None:
         log.rebalanced("assigned", OWNED, OWNED)
         log.committed(replace(BATCH, offsets={OWNED[1]: 77, OWNED[3]: 5}))
         clock.now += 30
@@ -325,7 +321,7 @@ class TestJsonLog:
             for number, offset, lag in ((0, None, 100), (1, 77, 23), (2, None, None), (3, 5, None))
         ]
 
-    def test_what_is_not_as_it_should_be_is_a_warning(self, log: JsonLog, stream: io.StringIO) -> None:
+    def test_problems_are_warnings(self, log: JsonLog, stream: io.StringIO) -> None:
         with log:
             log.aborted("\x1b[2J\u202e\nlate")
             log.rebalanced("revoked", OWNED[:1], OWNED[1:])
@@ -338,7 +334,7 @@ class TestJsonLog:
         assert "\x1b" not in lines[1]
         assert "\u202e" not in lines[1]
 
-    def test_many_partitions_make_no_long_line(self, log: JsonLog, clock: Clock, stream: io.StringIO) -> None:
+    def test_many_partitions_are_summarized(self, log: JsonLog, clock: Clock, stream: io.StringIO) -> None:
         many = [Partition("tweets", number) for number in range(1_000)]
         log.rebalanced("assigned", many, many)
         clock.now += 30
@@ -348,7 +344,7 @@ class TestJsonLog:
         assert [one["partition"] for one in running["positions"]] == list(range(999, 991, -1))
 
     @pytest.mark.parametrize("by", ["option", "environment"])
-    def test_all_that_the_command_says_is_json(
+    def test_all_messages_are_json(
         self, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -372,7 +368,7 @@ class TestPicture:
         console = Console(file=io.StringIO(), force_terminal=True)
         return LiveView(ABOUT, console=console, clock=clock, wall=Clock(1_795_600_800.0))
 
-    def test_all_that_matters_in_80_columns(self, live: LiveView, clock: Clock) -> None:
+    def test_full_picture_in_80_columns(self, live: LiveView, clock: Clock) -> None:
         live.rebalanced("assigned", OWNED, OWNED)
         for _ in range(100):
             clock.now += 0.5
@@ -396,7 +392,7 @@ class TestPicture:
             lines[-1] == "negative 0.71  bad day"
         )
 
-    def test_drift_is_shown_where_there_is_a_reference(self, live: LiveView, clock: Clock) -> None:
+    def test_drift_is_shown_with_a_reference(self, live: LiveView, clock: Clock) -> None:
         console = Console(file=io.StringIO(), width=120, height=24)
         drifting = LiveView(
             ABOUT, console=console, clock=clock, drift=lambda: {"labels": 0.3, "words": 0.014}
@@ -406,7 +402,7 @@ class TestPicture:
                 console.print(view_)
             assert ("truncated 0 · drift from training: labels 0.30, words 0.01" in captured.get()) == shown
 
-    def test_before_anything_happened(self, live: LiveView) -> None:
+    def test_before_the_first_batch(self, live: LiveView) -> None:
         lines = picture(live, 80, 24)
         assert "waiting for partitions" in lines
         assert any("no partitions" in line for line in lines)
@@ -418,15 +414,15 @@ class TestPicture:
     )
     @pytest.mark.parametrize("labels", [1, 2, 28])
     @pytest.mark.parametrize("partitions", [0, 3, 1_000])
-    def test_it_fits(
+    def test_picture_fits_the_terminal(
         self, live: LiveView, clock: Clock, width: int, height: int, labels: int, partitions: int
     ) -> None:
         owned = [Partition("a-topic-with-a-name-of-some-length", number) for number in range(partitions)]
         live.rebalanced("assigned", owned, owned)
         live.lags({partition: partition.partition * 10**6 for partition in owned})
-        samples = [Sample("今日は " * 300, f"感情{place}", 0.5) for place in range(9)]
+        samples = [Sample("今日は " * 300, f"感情{index}", 0.5) for index in range(9)]
         live.committed(
-            Committed({f"感情{place}": 10**9 for place in range(labels)}, dead={"E" * 99: 1}, samples=samples)
+            Committed({f"感情{index}": 10**9 for index in range(labels)}, dead={"E" * 99: 1}, samples=samples)
         )
         lines = picture(live, width, height)
         assert len(lines) < height
@@ -438,14 +434,14 @@ class TestPicture:
             if partitions:
                 assert any(re.search(rf"-{partitions - 1} [\d,]+ █", line) for line in lines)
 
-    def test_of_many_labels_the_most_frequent(self, live: LiveView) -> None:
-        live.committed(Committed({f"label{place:02}": place for place in range(40)}))
+    def test_most_frequent_of_many_labels(self, live: LiveView) -> None:
+        live.committed(Committed({f"label{index:02}": index for index in range(40)}))
         lines = picture(live, 80, 24)
         title = next(line for line in lines if line.startswith("labels over 5 min, "))
         assert re.search(r"\d+ of 40", title)
         assert lines[lines.index(title) + 1].startswith("label39")
 
-    def test_shares_are_those_of_five_minutes(self, live: LiveView, clock: Clock) -> None:
+    def test_shares_cover_five_minutes(self, live: LiveView, clock: Clock) -> None:
         live.committed(Committed({"negative": 100, "positive": 0}))
         clock.now += 200
         live.committed(Committed({"negative": 0, "positive": 100}))
@@ -455,7 +451,7 @@ class TestPicture:
         clock.now += 300
         assert any(line.startswith("positive   0.0%") for line in picture(live, 80, 24))
 
-    def test_tweets_come_one_a_second(self, live: LiveView, clock: Clock) -> None:
+    def test_one_tweet_per_second(self, live: LiveView, clock: Clock) -> None:
         for number in range(100):
             live.committed(Committed({"positive": 1}, samples=[Sample(f"tweet {number}", "positive", 0.5)]))
             clock.now += 0.1
@@ -463,7 +459,7 @@ class TestPicture:
         assert len(seen) == 5
         assert all(9 <= later - earlier <= 11 for earlier, later in pairwise(seen))
 
-    def test_text_is_shown_as_it_is_but_moves_no_cursor(self, live: LiveView) -> None:
+    def test_control_characters_in_texts_are_escaped(self, live: LiveView) -> None:
         evil = "[bold]not markup[/bold] :smile: \x1b[2J\x1b]0;title\x07\u202e\n\r\ttail"
         live.committed(Committed({"[red]x": 1}, samples=[Sample(evil, "[red]x", 0.5)]))
         live.aborted("[blink]why\x1b[H")
@@ -473,7 +469,7 @@ class TestPicture:
         assert "aborted: [blink]why�[H" in drawn
         assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", drawn)
 
-    def test_lag_goes_with_the_partition(self, live: LiveView) -> None:
+    def test_lag_of_a_revoked_partition_disappears(self, live: LiveView) -> None:
         live.rebalanced("assigned", OWNED, OWNED)
         live.lags({OWNED[0]: 5, OWNED[1]: 7})
         live.rebalanced("revoked", [OWNED[1]], [OWNED[0]])
@@ -481,7 +477,7 @@ class TestPicture:
         assert "lag 5 in 1 partition" in drawn
         assert "tweets-1 7" not in drawn
 
-    def test_a_batch_costs_little(self, live: LiveView) -> None:
+    def test_batches_are_cheap(self, live: LiveView) -> None:
         calls = Counter[str]()
         sys.setprofile(lambda frame, event, _: calls.update([event]))
         try:
@@ -491,7 +487,7 @@ class TestPicture:
             sys.setprofile(None)
         assert (calls["call"] + calls["c_call"]) / 2_000 < 200
 
-    def test_it_is_drawn_while_others_report(self, live: LiveView, clock: Clock) -> None:
+    def test_drawing_is_thread_safe(self, live: LiveView, clock: Clock) -> None:
         stop, failed = threading.Event(), []
 
         def turn() -> None:
@@ -499,7 +495,7 @@ class TestPicture:
             while not stop.is_set():
                 number += 1
                 clock.now += 0.3
-                many = [Partition("tweets", place) for place in range(number % 50)]
+                many = [Partition("tweets", index) for index in range(number % 50)]
                 live.rebalanced("assigned", many, many)
                 live.lags(dict.fromkeys(many, number))
                 live.committed(Committed({f"l{number % 7}": 1}, samples=BATCH.samples))
@@ -520,15 +516,15 @@ class TestPicture:
 PROGRAM = """
 import sys
 from sentstream.cli.live.view import view
-from sentstream.cli.live.watch import About
+from sentstream.cli.live.watch import RunInfo
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Sample
 
 owned = [Partition("tweets", number) for number in range(12)]
 tweets = ["I love it \\U0001f602", "今日はいい天気 " * 40, "[bold]x[/] \\x1b[2J"]
 samples = [Sample(text, "positive", 0.9) for text in tweets]
-about = About("tweets", "tweets.scored", "sentstream", "tiny 1.0", "cpu", "kafka-python", "exactly-once")
-with view(about) as observer:
+run_info = RunInfo("tweets", "tweets.scored", "sentstream", "tiny 1.0", "cpu", "kafka-python", "exactly-once")
+with view(run_info) as observer:
     for line in sys.stdin:
         if line == "work\\n":
             observer.rebalanced("assigned", owned, owned)
@@ -547,7 +543,7 @@ def watched(width: int, height: int, **more: str) -> Terminal:
 
 
 def assert_summary(screen: Screen, *after: str) -> None:
-    """The display has gone; what is there is the summary, and what came after it."""
+    """Check that the display is gone and the summary is left, followed by ``after``."""
     lines = [line.rstrip() for line in screen.text.rstrip().splitlines()]
     assert re.fullmatch(r"messages      12 in 0:\d\d:\d\d, \d+\.\d/s", lines[0]), lines
     assert lines[1:] == [
@@ -565,7 +561,7 @@ def assert_summary(screen: Screen, *after: str) -> None:
 
 class TestTerminal:
     @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (48, 18)])
-    def test_the_screen_while_it_runs_and_after(self, width: int, height: int) -> None:
+    def test_screen_during_and_after_the_run(self, width: int, height: int) -> None:
         with watched(width, height) as terminal:
             terminal.read_until(lambda screen: "waiting for partitions" in screen.text)
             assert not terminal.screen.cursor
@@ -592,7 +588,7 @@ class TestTerminal:
         assert_summary(screen)
         assert not any(screen.scrolled)
 
-    def test_messages_stand_above_it(self) -> None:
+    def test_messages_appear_above_the_picture(self) -> None:
         with watched(80, 24) as terminal:
             terminal.say("work")
             terminal.say("warn")
@@ -602,7 +598,7 @@ class TestTerminal:
         assert terminal.screen.text.count("a warning") == 1
         assert terminal.screen.lines[1].startswith("messages ")
 
-    def test_an_error_leaves_the_terminal_as_it_was(self) -> None:
+    def test_error_restores_the_terminal(self) -> None:
         with watched(80, 24) as terminal:
             terminal.say("work")
             terminal.read_until(lambda screen: "lag 660" in screen.text)
@@ -613,7 +609,7 @@ class TestTerminal:
         assert terminal.screen.cursor
         assert_summary(terminal.screen, "it failed")
 
-    def test_at_most_four_pictures_a_second(self) -> None:
+    def test_at_most_four_frames_per_second(self) -> None:
         begun = time.monotonic()
         with watched(80, 24) as terminal:
             terminal.read_until(lambda screen: "waiting" in screen.text)
@@ -625,7 +621,7 @@ class TestTerminal:
             assert pictures <= 4 * (time.monotonic() - begun) + 2
             terminal.finish()
 
-    def test_a_terminal_that_goes_away_does_not_end_the_work(self) -> None:
+    def test_closed_terminal_does_not_stop_the_run(self) -> None:
         with watched(80, 24) as terminal:
             terminal.read_until(lambda screen: "waiting" in screen.text)
             os.close(terminal._master)
@@ -635,7 +631,7 @@ class TestTerminal:
         assert out == "data\n"
 
     @pytest.mark.parametrize("more", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
-    def test_lines_where_the_terminal_cannot(self, more: dict[str, str]) -> None:
+    def test_log_lines_on_a_dumb_terminal(self, more: dict[str, str]) -> None:
         with watched(300, 24, **more) as terminal:
             terminal.say("work")
             code, _ = terminal.finish()
@@ -645,7 +641,7 @@ class TestTerminal:
 
 
 class TestView:
-    def test_lines_where_there_is_no_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_log_lines_without_a_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
         with view(ABOUT) as observer:
             assert isinstance(observer, LogView)
             observer.committed(BATCH)

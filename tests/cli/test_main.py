@@ -30,14 +30,14 @@ SENTSTREAM = [sys.executable, "-m", "sentstream"]
 
 @pytest.fixture(autouse=True, name="restored")
 def _restored() -> Iterator[None]:
-    """``main`` listens to SIGTERM; the test's process is not its own."""
+    """Restores the SIGTERM handler that ``main`` replaces in the test's process."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.fixture(name="place")
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a model, inputs that can be scored, and inputs that cannot."""
     monkeypatch.chdir(tmp_path)
     make_bundle(tmp_path / "tiny")
@@ -90,10 +90,10 @@ FAILURES = [
 
 class TestExitCodes:
     @pytest.mark.parametrize(("line", "error", "says"), FAILURES, ids=[line for line, _, _ in FAILURES])
-    def test_each_error_has_its_own_and_one_line(
-        self, place: Path, line: str, error: str, says: str, capsys: pytest.CaptureFixture[str]
+    def test_each_error_has_its_exit_code_and_one_line(
+        self, directory: Path, line: str, error: str, says: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        before = sorted(path.name for path in place.iterdir())
+        before = sorted(path.name for path in directory.iterdir())
         code = main(line.split())
         out, err = capsys.readouterr()
         assert code == getattr(errors, error).exit_code
@@ -103,12 +103,12 @@ class TestExitCodes:
         assert err.endswith("\n")
         assert says in err
         assert "Traceback" not in err
-        assert sorted(path.name for path in place.iterdir()) == before
+        assert sorted(path.name for path in directory.iterdir()) == before
 
     @pytest.mark.parametrize(("line", "error"), [(line, error) for line, error, _ in FAILURES][:4])
     @pytest.mark.parametrize("where", ["first", "middle", "last", "environment"])
-    def test_with_debug_anywhere_the_error_itself_is_shown(
-        self, place: Path, line: str, error: str, where: str, monkeypatch: pytest.MonkeyPatch
+    def test_debug_anywhere_shows_the_traceback(
+        self, directory: Path, line: str, error: str, where: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         arguments = line.split()
         if where == "environment":
@@ -118,11 +118,13 @@ class TestExitCodes:
         with pytest.raises(getattr(errors, error)):
             main(arguments)
 
-    def test_after_two_dashes_debug_is_a_file(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_debug_after_two_dashes_is_a_file(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main(["score", "--model", "tiny", "--", "--debug"]) == 10
         assert "--debug" in capsys.readouterr().err
 
-    def test_cuda_that_is_not_there(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_missing_cuda(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         onnxruntime = pytest.importorskip("onnxruntime")
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
@@ -143,7 +145,7 @@ class TestExitCodes:
             ("evaluate tiny good.parquet --label-column id", "scipy", "train"),
         ],
     )
-    def test_an_extra_that_is_not_installed(self, place: Path, line: str, package: str, extra: str) -> None:
+    def test_missing_extra(self, directory: Path, line: str, package: str, extra: str) -> None:
         program = (
             f"import sys; sys.modules[{package!r}] = None; from sentstream.cli import main; sys.exit(main())"
         )
@@ -169,15 +171,15 @@ class TestExitCodes:
             ("export-onnx junk.keras --vocabulary words.txt --labels a,b --output out", "ModelFormatError"),
         ],
     )
-    def test_errors_of_training(
-        self, place: Path, line: str, error: str, capsys: pytest.CaptureFixture[str]
+    def test_training_errors(
+        self, directory: Path, line: str, error: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        (place / "junk.keras").write_bytes(b"PK\x05\x06" + b"\0" * 18)
-        (place / "words.txt").write_text("\n[UNK]\nhi\n")
+        (directory / "junk.keras").write_bytes(b"PK\x05\x06" + b"\0" * 18)
+        (directory / "words.txt").write_text("\n[UNK]\nhi\n")
         assert main(line.split()) == getattr(errors, error).exit_code
         assert capsys.readouterr().err.count("\n") == 1
 
-    def test_the_table_in_the_source_is_the_tree(self) -> None:
+    def test_exit_code_table_matches_the_classes(self) -> None:
         drawn = re.findall(r"^    [│├└─ ]*(\w+Error)\s+(\d+)", errors.__doc__ or "", re.MULTILINE)
         classes = [
             one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SentstreamError)
@@ -185,8 +187,8 @@ class TestExitCodes:
         assert {name: int(code) for name, code in drawn} == {one.__name__: one.exit_code for one in classes}
         assert len(drawn) == len(classes)
 
-    def test_a_bug_is_called_one(
-        self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    def test_unexpected_error_is_reported_as_a_bug(
+        self, directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object, **__: object) -> None:
             raise ZeroDivisionError("two\nlines")
@@ -200,10 +202,10 @@ class TestExitCodes:
         with pytest.raises(ZeroDivisionError):
             main(["models", "show", "tiny", "--debug"])
 
-    def test_a_signal_while_a_library_is_at_work_is_no_bug(
+    def test_signal_inside_a_library_is_not_a_bug(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """What C code makes of an exception of Python's that it did not expect."""
+        """As C code does with an unexpected Python exception."""
 
         def fails(*_: object, **__: object) -> None:
             raise SystemError("<built-in method> returned a result with an exception set") from (
@@ -215,7 +217,7 @@ class TestExitCodes:
         assert capsys.readouterr().err == "sentstream: error: interrupted\n"
 
 
-class TestUse:
+class TestUsage:
     @pytest.mark.parametrize(
         "line",
         [
@@ -237,8 +239,8 @@ class TestUse:
             "fine-tune --epochs x a b",
         ],
     )
-    def test_wrong_options_and_arguments(
-        self, place: Path, line: str, capsys: pytest.CaptureFixture[str]
+    def test_invalid_options_and_arguments(
+        self, directory: Path, line: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(line.split()) == 2
         out, err = capsys.readouterr()
@@ -248,7 +250,7 @@ class TestUse:
         assert "Traceback" not in err
 
     @pytest.mark.parametrize("line", ["", "models", "data"])
-    def test_no_argument_gives_the_help(self, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_arguments_prints_help(self, line: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(line.split()) in (0, 2)
         out, err = capsys.readouterr()
         assert "Usage" in out + err
@@ -267,12 +269,12 @@ class TestUse:
         assert f"sentstream {command}" in out
         assert err == ""
 
-    def test_the_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0
         assert capsys.readouterr() == (f"sentstream {sentstream.__version__}\n", "")
 
-    def test_options_are_environment_variables_too(
-        self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    def test_options_from_environment_variables(
+        self, directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SENTSTREAM_SCORE_MODEL", "tiny")
         monkeypatch.setenv("SENTSTREAM_SCORE_PREFIX", "mood")
@@ -287,15 +289,15 @@ class TestUse:
         assert main(["models", "show", "tiny"]) == 0
         assert json.loads(capsys.readouterr().out)["digest"]
 
-    def test_what_is_given_wins_over_the_environment(
-        self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    def test_command_line_overrides_environment(
+        self, directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SENTSTREAM_SCORE_MODEL", "nope")
         assert main([*SCORE.split(), "--output", "out.parquet"]) == 0
 
 
 class TestProcess:
-    """A process of its own, as a shell starts it."""
+    """In a separate process, as a shell starts it."""
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -306,22 +308,22 @@ class TestProcess:
             check=False,
         )
 
-    def test_python_dash_m(self, place: Path) -> None:
+    def test_python_dash_m(self, directory: Path) -> None:
         run = self.run("--version")
         assert (run.returncode, run.stdout, run.stderr) == (0, f"sentstream {sentstream.__version__}\n", "")
 
-    def test_the_exit_code_reaches_the_shell(self, place: Path) -> None:
+    def test_exit_code_reaches_the_shell(self, directory: Path) -> None:
         run = self.run("models", "show", "torn")
         assert (run.returncode, run.stdout) == (31, "")
         assert run.stderr.startswith("sentstream: error: ")
 
-    def test_debug_shows_a_traceback(self, place: Path) -> None:
+    def test_debug_shows_a_traceback(self, directory: Path) -> None:
         run = self.run("models", "show", "torn", "--debug")
         assert run.returncode == 1
         assert "Traceback" in run.stderr
         assert "BundleDigestError" in run.stderr
 
-    def test_data_goes_to_stdout_and_messages_do_not(self, place: Path) -> None:
+    def test_data_on_stdout_and_messages_on_stderr(self, directory: Path) -> None:
         run = subprocess.run(
             [*SENTSTREAM, *SCORE.split(), "--output", "-"], capture_output=True, env=environment(), check=True
         )
@@ -332,8 +334,8 @@ class TestProcess:
     @pytest.mark.parametrize(
         ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
     )
-    def test_a_signal_ends_it_as_shells_expect(self, place: Path, number: signal.Signals, code: int) -> None:
-        before = sorted(path.name for path in place.iterdir())
+    def test_signal_exit_status(self, directory: Path, number: signal.Signals, code: int) -> None:
+        before = sorted(path.name for path in directory.iterdir())
         with child(
             [*SENTSTREAM, "score", "-", "--model", "tiny", "--output", "out.parquet"],
             stdin=subprocess.PIPE,
@@ -351,7 +353,7 @@ class TestProcess:
         assert process.returncode == code, err
         assert out == b""
         assert err.decode() == "sentstream: error: interrupted\n"
-        assert sorted(path.name for path in place.iterdir()) == before
+        assert sorted(path.name for path in directory.iterdir()) == before
 
     @pytest.mark.parametrize(
         ("command", "reader"),
@@ -362,22 +364,22 @@ class TestProcess:
             ("--help", "true"),
         ],
     )
-    def test_a_reader_that_goes_away_is_no_error(self, place: Path, command: str, reader: str) -> None:
+    def test_broken_pipe_is_not_an_error(self, directory: Path, command: str, reader: str) -> None:
         line = f"{sys.executable} -m sentstream {command} | {reader}; exit ${{PIPESTATUS[0]}}"
         run = subprocess.run(
             ["bash", "-c", line], capture_output=True, text=True, env=environment(), check=False
         )
         assert (run.returncode, run.stderr) == (0, "")
 
-    def test_a_closed_standard_output_is_no_crash(self, place: Path) -> None:
+    def test_closed_stdout_does_not_crash(self, directory: Path) -> None:
         line = f"{sys.executable} -m sentstream --version >&-"
         run = subprocess.run(
             ["bash", "-c", line], capture_output=True, text=True, env=environment(), check=False
         )
         assert "Traceback" not in run.stderr
 
-    def test_text_of_any_script_is_printed_whatever_the_locale(self, place: Path) -> None:
-        make_bundle(place / "emoji", labels=("😡", "😍"))
+    def test_any_script_is_printed_in_any_locale(self, directory: Path) -> None:
+        make_bundle(directory / "emoji", labels=("😡", "😍"))
         run = self.run("models", "show", "emoji", LC_ALL="C", LANG="C")
         assert run.returncode == 0, run.stderr
         assert "😍" in run.stdout

@@ -39,7 +39,7 @@ def _run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(name="shipped")
 def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two models that ship, the second of them the default."""
+    """Two shipped models; the second is the default."""
     models = tmp_path / "models"
     monkeypatch.setattr(store, "MODELS", models)
     make_bundle(models / "another", name="another", labels=("bad", "so so", "good"), seed=1)
@@ -48,7 +48,7 @@ def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def reseal(directory: Path, change: Callable[[dict[str, Any]], None], card: str | None = None) -> Path:
-    """Change the config of a bundle, and seal it properly."""
+    """Change the config of a bundle and reseal it."""
     config = json.loads((directory / "config.json").read_text())
     change(config)
     (directory / "config.json").write_text(json.dumps(config))
@@ -60,8 +60,8 @@ def reseal(directory: Path, change: Callable[[dict[str, Any]], None], card: str 
     return directory
 
 
-def evil(directory: Path) -> Path:
-    """A bundle that passes every check and holds what terminals obey, wherever text may stand."""
+def with_hostile_text(directory: Path) -> Path:
+    """A valid bundle with control characters in every text."""
 
     def change(config: dict[str, Any]) -> None:
         config["provenance"] = {EVIL: EVIL, "data": [{"name": EVIL, EVIL: 1}], "list": [EVIL]}
@@ -71,7 +71,7 @@ def evil(directory: Path) -> Path:
 
 
 def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str]:
-    """Run a command with a terminal as its standard output, and give what it was shown."""
+    """Run a command on a terminal and return what it shows."""
     program = "import sys; from pathlib import Path; from sentstream.bundle import store\n"
     if models:
         program += f"store.MODELS = Path({str(models)!r})\n"
@@ -82,7 +82,7 @@ def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str
 
 
 class TestList:
-    def test_a_line_a_model_where_nobody_looks(self, run: Run, shipped: Path) -> None:
+    def test_one_line_per_model_in_a_pipe(self, run: Run, shipped: Path) -> None:
         code, out, err = run("models", "list")
         assert (code, err) == (0, "")
         lines = [line.split("\t") for line in out.splitlines()]
@@ -105,7 +105,7 @@ class TestList:
         assert (first["default"], second["default"]) == (False, True)
         assert second["digest"] == load_bundle("tweets").digest
 
-    def test_a_table_on_a_terminal(self, shipped: Path) -> None:
+    def test_table_on_a_terminal(self, shipped: Path) -> None:
         code, shown = on_a_terminal("models", "list", models=shipped)
         assert code == 0
         assert "tweets (default)" in shown
@@ -114,7 +114,7 @@ class TestList:
         assert "\t" not in shown
 
     @pytest.mark.parametrize("terminal", [False, True])
-    def test_a_broken_one_is_shown_and_the_others_too(self, run: Run, shipped: Path, terminal: bool) -> None:
+    def test_broken_model_does_not_hide_the_others(self, run: Run, shipped: Path, terminal: bool) -> None:
         (shipped / "another" / "model.onnx").write_bytes(b"something else")
         if terminal:
             code, out = on_a_terminal("models", "list", models=shipped)
@@ -126,7 +126,7 @@ class TestList:
         assert "tweets" in out
         assert load_bundle("tweets").digest[:19] in out
 
-    def test_a_broken_one_in_json(self, run: Run, shipped: Path) -> None:
+    def test_broken_model_in_json(self, run: Run, shipped: Path) -> None:
         (shipped / "another" / "SHA256SUMS").unlink()
         code, out, _ = run("models", "list", "--json")
         first, second = json.loads(out)
@@ -134,14 +134,14 @@ class TestList:
         assert "SHA256SUMS is missing" in first["error"]
         assert "error" not in second
 
-    def test_none_at_all(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_models(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "MODELS", tmp_path / "none")
         assert run("models", "list") == (0, "", "")
         assert run("models", "list", "--json") == (0, "[]\n", "")
 
 
 class TestShow:
-    def test_the_head(self, run: Run, shipped: Path) -> None:
+    def test_summary_lines(self, run: Run, shipped: Path) -> None:
         card = (
             "---\nlicense: apache-2.0\n---\n# another\n\nLabels tweets,\nmostly.\n\n"
             "## What it is\n\n- Network\n\n## Limits\n\n- English\n  only.\n- No [irony](x.html).\n\n"
@@ -179,7 +179,7 @@ class TestShow:
         assert not any(word in out for word in ("Network", "Many", "Of each", "odd", "empty", "| 1 |"))
 
     @pytest.mark.parametrize("name", ["tweets", "tweets-small", "sentiment140"])
-    def test_of_the_models_that_ship_it_fits_a_screen(self, run: Run, name: str) -> None:
+    def test_shipped_models_fit_one_screen(self, run: Run, name: str) -> None:
         code, out, _ = run("models", "show", name)
         lines = out.splitlines()
         assert code == 0
@@ -196,9 +196,9 @@ class TestShow:
             assert longer[0] == 0
             assert len(longer[1]) > len(out)
 
-    @pytest.mark.parametrize("how", ["name", "path"])
-    def test_every_fact(self, run: Run, shipped: Path, how: str) -> None:
-        name = "another" if how == "name" else str(shipped / "another")
+    @pytest.mark.parametrize("form", ["name", "path"])
+    def test_every_fact(self, run: Run, shipped: Path, form: str) -> None:
+        name = "another" if form == "name" else str(shipped / "another")
         code, out, err = run("models", "show", name, "--full")
         assert (code, err) == (0, "")
         bundle = load_bundle(shipped / "another")
@@ -210,7 +210,7 @@ class TestShow:
         assert out.splitlines()[0] == "model"
         assert not any(line.endswith(" ") for line in out.splitlines())
 
-    def test_parity_and_metrics_where_there_are_any(self, run: Run, shipped: Path) -> None:
+    def test_parity_and_metrics_if_present(self, run: Run, shipped: Path) -> None:
         def change(config: dict[str, Any]) -> None:
             config["parity"] = {"largest_difference": 1.1920929e-07, "rows": 4000, "sound": True}
             config["metrics"] = {"test.csv": {"accuracy": 0.8412345, "empty": {}, "none": None, "list": []}}
@@ -228,7 +228,7 @@ class TestShow:
         }.items():
             assert any(line.split() == [key, value] for line in out.splitlines()), key
 
-    def test_the_card_and_nothing_else(self, run: Run, shipped: Path) -> None:
+    def test_card_only(self, run: Run, shipped: Path) -> None:
         card = "---\nlicense: apache-2.0\n---\n# Ünicode\n\n| a | b |\n"
         reseal(shipped / "another", lambda config: None, card=card)
         assert run("models", "show", "another", "--card") == (0, card, "")
@@ -250,14 +250,14 @@ class TestShow:
         assert (code, out) == (2, "")
         assert "cannot be combined" in err
 
-    def test_one_that_is_not_there(self, run: Run, shipped: Path) -> None:
+    def test_missing_model(self, run: Run, shipped: Path) -> None:
         code, out, err = run("models", "show", "anothr")
         assert (code, out) == (30, "")
         assert err.startswith("sentstream: error: ")
         assert "did you mean another?" in err
         assert err.count("\n") == 1
 
-    def test_a_terminal_gets_colors_and_a_pipe_none(self, run: Run, shipped: Path) -> None:
+    def test_colors_only_on_a_terminal(self, run: Run, shipped: Path) -> None:
         code, shown = on_a_terminal("models", "show", "another", models=shipped)
         assert code == 0
         assert "\x1b[1m" in shown
@@ -265,14 +265,14 @@ class TestShow:
 
 
 class TestVerify:
-    def test_sound_models(self, run: Run, shipped: Path) -> None:
+    def test_valid_models(self, run: Run, shipped: Path) -> None:
         code, out, err = run("models", "verify", "another", str(shipped / "tweets"))
         assert (code, err) == (0, "")
         assert out.splitlines() == [
             f"{name}: ok {load_bundle(name).digest} cpu" for name in ("another", str(shipped / "tweets"))
         ]
 
-    def test_every_model_gets_its_line_and_the_first_error_the_code(self, run: Run, shipped: Path) -> None:
+    def test_every_model_has_a_line_and_the_first_error_sets_the_code(self, run: Run, shipped: Path) -> None:
         newer = reseal(make_bundle(shipped / "newer"), lambda config: config.update(schema_version=9))
         (make_bundle(shipped / "torn") / "README.md").unlink()
         code, out, err = run("models", "verify", "another", "newer", "torn", "nope", "another")
@@ -298,8 +298,8 @@ class TestVerify:
             "provider": "cpu",
         }
 
-    def test_a_graph_that_is_sealed_and_does_not_open(self, run: Run, shipped: Path) -> None:
-        """Only running it shows that the look-up of the largest id fails."""
+    def test_sealed_graph_that_does_not_load(self, run: Run, shipped: Path) -> None:
+        """The lookup of the largest id fails only when it runs."""
         path = make_bundle(shipped / "short")
         model = (path / "model.onnx").read_bytes()
         assert model.count(b"Tanh") == 2
@@ -311,46 +311,48 @@ class TestVerify:
         assert "ONNX Runtime cannot open the graph" in out
 
     @pytest.mark.parametrize("arguments", [[], ["--nope", "another"]])
-    def test_wrong_use(self, run: Run, shipped: Path, arguments: list[str]) -> None:
+    def test_usage_errors(self, run: Run, shipped: Path, arguments: list[str]) -> None:
         code, out, err = run("models", "verify", *arguments)
         assert (code, out) == (2, "")
         assert "sentstream models verify --help" in err
 
 
-def obeys(shown: str) -> bool:
-    """Whether something that terminals obey, and that we did not write, is in a text."""
+def has_control_characters(shown: str) -> bool:
+    """Whether a text has control sequences other than our own styles."""
     ours = shown.replace("\r\n", "\n")
     for style in ("\x1b[1m", "\x1b[0m", "\x1b[2m", "\x1b[31m"):
         ours = ours.replace(style, "")
     return any(not (one.isprintable() or one == "\n") for one in ours)
 
 
-class TestStrangers:
+class TestUntrustedText:
     @pytest.mark.parametrize("flags", [(), ("--full",), ("--card",), ("--json",)])
-    def test_no_terminal_is_disturbed(self, shipped: Path, flags: tuple[str, ...]) -> None:
-        evil(shipped / "evil")
+    def test_control_characters_do_not_reach_the_terminal(
+        self, shipped: Path, flags: tuple[str, ...]
+    ) -> None:
+        with_hostile_text(shipped / "evil")
         code, shown = on_a_terminal("models", "show", "evil", *flags, models=shipped)
         assert code == 0
-        assert not obeys(shown)
+        assert not has_control_characters(shown)
         assert "markup" in shown
         assert "[red]" in shown  # shown as it is, not obeyed
 
-    def test_a_pipe_gets_the_card_as_it_is_and_the_rest_harmless(self, run: Run, shipped: Path) -> None:
-        path = evil(shipped / "evil")
+    def test_pipe_gets_the_raw_card_and_escaped_fields(self, run: Run, shipped: Path) -> None:
+        path = with_hostile_text(shipped / "evil")
         assert run("models", "show", "evil", "--card")[1].encode() == (path / "README.md").read_bytes()
-        assert not obeys(run("models", "show", "evil")[1])
-        assert not obeys(run("models", "show", "evil", "--full")[1])
+        assert not has_control_characters(run("models", "show", "evil")[1])
+        assert not has_control_characters(run("models", "show", "evil", "--full")[1])
         assert json.loads(run("models", "show", "evil", "--json")[1])["config"] == load_bundle("evil").config
 
     @pytest.mark.parametrize("key", ["name", "version", "schema_version", "labels", EVIL])
-    def test_no_error_carries_it(self, run: Run, shipped: Path, key: str) -> None:
+    def test_errors_have_no_control_characters(self, run: Run, shipped: Path, key: str) -> None:
         reseal(shipped / "another", lambda config: config.update({key: EVIL}))
         for arguments in (("list",), ("verify", "another"), ("show", "another")):
             code, out, err = run("models", *arguments)
             assert code == 32
-            assert not obeys((out + err).replace("\t", " "))
+            assert not has_control_characters((out + err).replace("\t", " "))
 
-    def test_nor_does_an_error_of_onnx_runtime(self, run: Run, shipped: Path) -> None:
+    def test_onnx_runtime_errors_have_no_control_characters(self, run: Run, shipped: Path) -> None:
         path = shipped / "another"
         model = (path / "model.onnx").read_bytes()
         found = re.search(rb"n\d+_transpose", model)
@@ -361,10 +363,10 @@ class TestStrangers:
         reseal(path, lambda config: None)
         code, out, _ = run("models", "verify", "another")
         assert code == 33
-        assert not obeys(out)
+        assert not has_control_characters(out)
 
 
-def test_a_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
+def test_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
     for flags in ((), ("--full",)):
         assert "\x1b" not in run("models", "show", "tweets", *flags)[1]
     assert isinstance(load_bundle("tweets").text.vocabulary, Vocabulary)

@@ -35,14 +35,14 @@ def _clock() -> Clock:
 
 
 def drawn(bar: RowBar, width: int = 120) -> str:
-    """One picture, with `#` for every column of the bar itself."""
+    """Return one frame, with `#` for every column of the bar."""
     stream = io.StringIO()
     Console(file=stream, width=width, color_system="standard", force_terminal=True).print(bar, end="")
     return re.sub("[━╸╺]", "#", re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue()))
 
 
 class TestFigures:
-    def test_from_the_first_moment_there_is_a_bar_and_a_time(self, clock: Clock) -> None:
+    def test_bar_and_time_are_shown_at_once(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         assert drawn(bar) == f"scoring {'#' * 40} reading  0:00"
         clock.now += 3
@@ -51,7 +51,7 @@ class TestFigures:
         bar(0, 1_000_000)
         assert drawn(bar) == f"scoring a.parquet {'#' * 40} 0/1,000,000 rows  0:03"
 
-    def test_it_moves_before_the_first_rows_are_done(self, clock: Clock) -> None:
+    def test_bar_moves_before_the_first_rows_are_done(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         bar(0, 1_000_000)
         console = Console(file=io.StringIO(), width=120, color_system="truecolor", force_terminal=True)
@@ -61,7 +61,7 @@ class TestFigures:
             pictures.add(str(list(console.render(bar))))
         assert len(pictures) == 5
 
-    def test_the_rate_is_that_of_the_last_seconds_and_not_of_the_first_batch(self, clock: Clock) -> None:
+    def test_rate_is_of_the_last_seconds(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         bar(0, 1_000_000)
         clock.now += 9
@@ -74,7 +74,7 @@ class TestFigures:
         assert int(rate.replace(",", "")) == pytest.approx(5000, rel=0.06)
         assert drawn(bar).endswith("  2:37 left")
 
-    def test_it_falls_when_nothing_gets_done(self, clock: Clock) -> None:
+    def test_rate_falls_without_progress(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         bar(0, 100)
         clock.now += 1
@@ -85,7 +85,7 @@ class TestFigures:
         clock.now += 60
         assert "rows/s" not in drawn(bar)
 
-    def test_what_was_done_before_it_was_told_is_not_in_the_rate(self, clock: Clock) -> None:
+    def test_earlier_progress_is_not_in_the_rate(self, clock: Clock) -> None:
         bar = RowBar("judging", clock)
         clock.now += 100
         bar(1_000_000, 2_000_000)
@@ -93,7 +93,7 @@ class TestFigures:
         bar(1_000_100, 2_000_000)
         assert "  10 rows/s  " in drawn(bar)
 
-    def test_another_pass_begins_anew(self, clock: Clock) -> None:
+    def test_another_pass_starts_over(self, clock: Clock) -> None:
         bar = RowBar("judging", clock)
         bar(0, 1000)
         clock.now += 1
@@ -103,7 +103,7 @@ class TestFigures:
         bar(100, 1000)
         assert "100/1,000 rows  10 rows/s  1:30 left" in drawn(bar)
 
-    def test_bytes_beside_rows(self, clock: Clock) -> None:
+    def test_bytes_and_rows(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         bar(0, 1_000_000)
         bar.count_bytes(0, 50_000_000)
@@ -112,8 +112,8 @@ class TestFigures:
         bar.count_bytes(5_000_000, 50_000_000)
         assert drawn(bar).endswith("100,000/1,000,000 rows  10,000 rows/s  0.5 MB/s  1:30 left")
 
-    def test_bytes_tell_where_rows_do_not(self, clock: Clock) -> None:
-        """Of CSV nobody knows how many rows there are."""
+    def test_bytes_show_progress_without_rows(self, clock: Clock) -> None:
+        """The number of rows of a CSV file is not known."""
         bar = RowBar("scoring", clock)
         bar(0, None)
         bar.count_bytes(0, 400_000_000)
@@ -122,7 +122,7 @@ class TestFigures:
         bar.count_bytes(200_000_000, 400_000_000)
         assert drawn(bar) == f"scoring {'#' * 40} 500,000 rows  50,000 rows/s  20 MB/s  0:10 left"
 
-    def test_files_that_are_done_at_once_are_told_on_the_way(self, clock: Clock) -> None:
+    def test_skipped_files_are_counted(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         bar(0, None)
         bar.count_bytes(0, 100)
@@ -131,12 +131,12 @@ class TestFigures:
         assert "0.0 MB/s  0:00 left" in drawn(bar)
 
 
-class TestRoom:
+class TestWidth:
     @pytest.mark.parametrize("width", range(10, 140, 7))
     @pytest.mark.parametrize(
         "name", ["a.parquet", f"{'long ' * 20}.parquet", "日本語" * 20, "\x1b[2J\n.parquet"]
     )
-    def test_it_is_one_line_that_fits(self, clock: Clock, width: int, name: str) -> None:
+    def test_one_line_that_fits(self, clock: Clock, width: int, name: str) -> None:
         bar = RowBar("scoring", clock)
         bar.begin_file(f"directory/{name}", 3, 12)
         bar(0, 20_000_000)
@@ -148,7 +148,7 @@ class TestRoom:
         assert "\x1b" not in shown
         assert cell_len(shown) <= width
 
-    def test_figures_stay_longest_then_the_name(self, clock: Clock) -> None:
+    def test_numbers_are_cut_last_then_the_name(self, clock: Clock) -> None:
         bar = RowBar("scoring", clock)
         bar.begin_file("directory/tweets-03.parquet", 3, 12)
         bar(0, 20_000_000)
@@ -186,7 +186,7 @@ class TestScore:
         out = folder.parent / "out"
         return ["-m", "sentstream", "score", str(folder), "--model", str(model), "--output", str(out), *more]
 
-    def test_a_terminal_sees_each_file_and_keeps_only_the_summary(self, folder: Path) -> None:
+    def test_terminal_shows_each_file_and_keeps_the_summary(self, folder: Path) -> None:
         with Terminal(self.line(folder, "--batch-rows", "500"), 120, 24) as terminal:
             code, out = terminal.finish()
         assert (code, out) == (0, "")
@@ -198,7 +198,7 @@ class TestScore:
         assert lines[0] == "rows      32,000"
         assert not any("scoring" in line for line in lines)
 
-    def test_nothing_of_it_goes_anywhere_else(self, folder: Path) -> None:
+    def test_bar_is_only_drawn_on_terminals(self, folder: Path) -> None:
         with Terminal(self.line(folder, "--json"), 120, 24) as terminal:
             code, out = terminal.finish()
         assert code == 0
@@ -224,21 +224,21 @@ class TestScore:
         seen = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", terminal.raw)
         assert re.search(r"scoring tweets\.csv .*[\d,]+ rows", seen)
 
-    def test_nobody_looks_at_the_terminals_of_ci(self, folder: Path) -> None:
+    def test_no_bar_in_ci(self, folder: Path) -> None:
         with Terminal(self.line(folder), 120, 24, CI="true") as terminal:
             code, _ = terminal.finish()
         assert code == 0
         assert "scoring" not in terminal.raw
         assert terminal.screen.lines[0] == "rows      32,000"
 
-    def test_a_dry_run_has_no_bar(self, folder: Path) -> None:
+    def test_dry_run_has_no_bar(self, folder: Path) -> None:
         with Terminal(self.line(folder, "--dry-run")) as terminal:
             code, out = terminal.finish()
         assert code == 0
         assert out.endswith("dry run: nothing was written\n")
         assert terminal.raw == ""
 
-    def test_an_error_stands_alone(self, folder: Path) -> None:
+    def test_error_replaces_the_bar(self, folder: Path) -> None:
         (folder / "broken.parquet").write_bytes(b"PAR1 not really PAR1")
         with Terminal(self.line(folder), 200) as terminal:
             code, _ = terminal.finish()

@@ -85,7 +85,7 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 def _call(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> Run:
-    """``run`` in this process: for what is about arguments, files and messages, in a tenth of the time."""
+    """Like ``run``, but in this process, ten times faster: for arguments, files and messages."""
 
     def call(*arguments: str | Path, stdin: bytes = b"", env: Mapping[str, str] = {}) -> Any:
         with monkeypatch.context() as patch:
@@ -107,7 +107,7 @@ def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
     return message
 
 
-def test_a_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> None:
+def test_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> None:
     (tmp_path / "in").mkdir()
     name = os.fsdecode(b"caf\xe9.parquet")
     try:
@@ -124,8 +124,8 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> No
     assert b"in: files skipped for lack of a known suffix: notes.txt" in done.stderr
 
 
-class TestTheUsualRun:
-    def test_beside_the_input(self, run: Run, tmp_path: Path, bundle: Path) -> None:
+class TestCommonRuns:
+    def test_output_next_to_the_input(self, run: Run, tmp_path: Path, bundle: Path) -> None:
         (tmp_path / "tweets.parquet").write_bytes(EXAMPLE.read_bytes())
         result = run("tweets.parquet")
         assert result.returncode == 0, result.stderr
@@ -156,7 +156,7 @@ class TestTheUsualRun:
         assert about["abstain"] is None
         assert set(about["labels"]) == {"negative", "positive"}
 
-    def test_what_it_is_not_sure_of(self, call: Run, tmp_path: Path, bundle: Path) -> None:
+    def test_abstaining(self, call: Run, tmp_path: Path, bundle: Path) -> None:
         result = call(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--json")
         about, scored = json.loads(result.stdout), pq.read_table(tmp_path / "x.parquet")
         expected = Model.load(bundle, provider="cpu", threads=1).score(pq.read_table(EXAMPLE), abstain=0.9)
@@ -180,7 +180,7 @@ class TestTheUsualRun:
         names = pq.read_schema(tmp_path / "new" / "b.parquet").names
         assert names == ["id", "text", "mood", "mood_score", "mood_prob_negative", "mood_prob_positive"]
 
-    def test_a_pipe(self, run: Run, tmp_path: Path) -> None:
+    def test_standard_input(self, run: Run, tmp_path: Path) -> None:
         result = run("-", "--columns", "id", stdin=EXAMPLE.read_bytes())
         assert result.returncode == 0, result.stderr
         assert pq.read_table(io.BytesIO(result.stdout)).num_rows == 305
@@ -190,7 +190,7 @@ class TestTheUsualRun:
         assert pq.read_table(tmp_path / "x.parquet").num_rows == 305
         assert pq.read_table(io.BytesIO(run(EXAMPLE, "--output", "-").stdout)).num_rows == 305
 
-    def test_a_dry_run_writes_nothing(self, call: Run, tmp_path: Path) -> None:
+    def test_dry_run_writes_nothing(self, call: Run, tmp_path: Path) -> None:
         result = call(EXAMPLE, "--output", "deep/x.parquet", "--dry-run", "--columns", "id")
         printed = result.stdout.decode()
         assert f"{tmp_path}/deep/x.parquet: 305 rows" in printed
@@ -205,7 +205,7 @@ class TestTheUsualRun:
 
 
 class TestOptions:
-    def test_every_option_is_an_environment_variable(self, call: Run, tmp_path: Path) -> None:
+    def test_every_option_has_an_environment_variable(self, call: Run, tmp_path: Path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"old")
         (tmp_path / "list").write_text(f"# what there is\n\n{EXAMPLE}\n")
         values = {
@@ -246,7 +246,7 @@ class TestOptions:
         assert metadata.row_group(0).column(0).compression == "GZIP"
         assert failed(call(EXAMPLE, env={"SENTSTREAM_SCORE_THREADS": "0"}), 2)
 
-    def test_help_says_it_all(self, run: Run) -> None:
+    def test_help_lists_every_option(self, run: Run) -> None:
         shown = run("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout.decode()
         for option in inspect.signature(score).parameters:
             if option != "inputs":
@@ -262,7 +262,7 @@ class TestOptions:
             assert words in shown
         assert str(BATCH_ROWS) in shown
 
-    def test_the_default_model_is_the_one_of_the_library(self) -> None:
+    def test_default_model_matches_the_library(self) -> None:
         assert inspect.signature(score).parameters["model"].default == DEFAULT_MODEL
 
     def test_several_text_columns(self, call: Run, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ class TestOptions:
             assert failed(call("in", "--where", where, "-o", "never"), code)
         assert not (tmp_path / "never").exists()
 
-    def test_inputs_from_a_list(self, run: Run, call: Run, tmp_path: Path) -> None:
+    def test_inputs_from_a_file_list(self, run: Run, call: Run, tmp_path: Path) -> None:
         for place in ("lang=en/a", "lang=de/b"):
             path = tmp_path / f"{place}.parquet"
             path.parent.mkdir(parents=True)
@@ -363,13 +363,13 @@ class TestErrors:
         assert result.stdout == b""
         assert sorted(path.name for path in tmp_path.iterdir()) == ["junk.parquet", "there"]
 
-    def test_a_clash(self, call: Run, tmp_path: Path) -> None:
+    def test_column_clash(self, call: Run, tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": ["hi"], "sentiment_score": [1]}), tmp_path / "x.parquet")
         assert "already has a column 'sentiment_score' (choose another --prefix)" in failed(
             call("x.parquet"), 14
         )
 
-    def test_no_space_left(self, run: Run, many: Path, tmp_path: Path) -> None:
+    def test_disk_full(self, run: Run, many: Path, tmp_path: Path) -> None:
         limit = 50_000
         result = run(
             many,
@@ -380,7 +380,7 @@ class TestErrors:
         assert "x.parquet cannot be written: File too large" in failed(result, 21)
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_came_out_before_an_error_is_no_parquet(self, run: Run, many: Path, tmp_path: Path) -> None:
+    def test_partial_output_is_not_parquet(self, run: Run, many: Path, tmp_path: Path) -> None:
         data = bytearray(many.read_bytes())
         column = pq.read_metadata(many).row_group(0).column(0)
         data[column.dictionary_page_offset + column.total_compressed_size - 9] ^= 0xFF  # in the last page
@@ -391,7 +391,7 @@ class TestErrors:
         with pytest.raises(pa.ArrowInvalid):
             pq.read_table(io.BytesIO(result.stdout))
 
-    def test_whoever_read_our_output_has_gone(self, many: Path, bundle: Path) -> None:
+    def test_broken_pipe(self, many: Path, bundle: Path) -> None:
         with child(
             [*COMMAND, str(many), "-o", "-"],
             env=environment(bundle),
@@ -454,7 +454,7 @@ class TestSignals:
         assert stderr.decode().strip() == "sentstream: error: interrupted"
         assert list(tmp_path.iterdir()) == []
 
-    def test_killed_again_and_again(self, tmp_path: Path, bundle: Path, many: Path) -> None:
+    def test_killed_repeatedly(self, tmp_path: Path, bundle: Path, many: Path) -> None:
         (tmp_path / "out.parquet").write_bytes(EXAMPLE.read_bytes())
         arguments = [many, "-o", "out.parquet", "--overwrite", "--batch-rows", "8192"]
         for _ in range(cases(3)):
@@ -471,13 +471,13 @@ class TestSignals:
 
 
 def in_terminal(arguments: Sequence[str | Path], bundle: Path, **streams: Any) -> tuple[int, str]:
-    """Run on a pseudo-terminal; what it shows there."""
+    """Run on a pseudo-terminal and return what it shows."""
     terminal = environment(bundle, TERM="xterm", COLUMNS="120", CI="")
     return on_terminal([*COMMAND, *map(str, arguments)], env=terminal, **streams)
 
 
 class TestTerminal:
-    def test_a_bar_with_rows(self, tmp_path: Path, bundle: Path, many: Path) -> None:
+    def test_progress_bar(self, tmp_path: Path, bundle: Path, many: Path) -> None:
         code, shown = in_terminal(
             [many, "-o", tmp_path / "x.parquet", "--batch-rows", "8192"], bundle, stdout=subprocess.DEVNULL
         )
@@ -485,13 +485,13 @@ class TestTerminal:
         assert f"/{MANY:,} rows" in shown
         assert f"rows      {MANY:,}" in shown
 
-    def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:
+    def test_parquet_is_not_written_to_a_terminal(self, bundle: Path) -> None:
         code, shown = in_terminal([EXAMPLE, "-o", "-"], bundle)
         assert code == 2
         assert "scored rows are not written to a terminal" in shown
         assert "PAR1" not in shown
 
-    def test_no_parquet_from_a_terminal(self, tmp_path: Path, bundle: Path) -> None:
+    def test_parquet_is_not_read_from_a_terminal(self, tmp_path: Path, bundle: Path) -> None:
         code, shown = in_terminal(["-", "-o", tmp_path / "x.parquet"], bundle, stdout=subprocess.DEVNULL)
         assert code == 2
         assert "standard input is a terminal" in shown
@@ -516,7 +516,7 @@ def peak_memory(arguments: Sequence[str | Path], bundle: Path) -> tuple[dict[str
 
 
 @pytest.mark.slow
-def test_one_row_group_of_any_size_in_bounded_memory(tmp_path: Path, bundle: Path) -> None:
+def test_large_row_group_in_bounded_memory(tmp_path: Path, bundle: Path) -> None:
     texts = pa.array(
         [f"i love you {row} and this day is so long and so good that nobody says no" for row in range(50_000)]
     )

@@ -51,9 +51,9 @@ def packed(format: Format) -> bytes:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_through_pipes(tmp_path: Path, environment: dict[str, str], format: Format) -> None:
-    told = ["--format", format] if format == "tsv" else []
+    options = ["--format", format] if format == "tsv" else []
     done = subprocess.run(
-        [*COMMAND, "-", *told],
+        [*COMMAND, "-", *options],
         input=packed(format),
         capture_output=True,
         env=environment,
@@ -85,7 +85,7 @@ def test_into_a_folder_in_another_format(tmp_path: Path, environment: dict[str, 
 
 
 def check(found: pa.Table, environment: dict[str, str]) -> None:
-    """Whether the rows are those that came in, with the labels that the model gives them in this process."""
+    """Check that these are the input rows, with the labels the model gives them in this process."""
     model = Model.load(environment["SENTSTREAM_SCORE_MODEL"], provider="cpu")
     labels = model.score(TABLE["text"].to_pylist())["sentiment"].to_pylist()
     assert found["sentiment"].to_pylist() == labels
@@ -93,7 +93,7 @@ def check(found: pa.Table, environment: dict[str, str]) -> None:
 
 
 def forever(format: Format) -> Callable[[io.BufferedIOBase], None]:
-    """Writes rows until nobody reads them."""
+    """Writes rows until the reader closes the pipe."""
 
     def write(pipe: io.BufferedIOBase) -> None:
         with open_writer(pipe, TABLE.schema, layout(format), ()) as writer:  # type: ignore[arg-type]
@@ -105,10 +105,10 @@ def forever(format: Format) -> Callable[[io.BufferedIOBase], None]:
 
 
 @pytest.mark.parametrize("format", STREAMS)
-def test_rows_come_out_while_others_come_in(
+def test_streaming_output_before_input_ends(
     tmp_path: Path, environment: dict[str, str], format: Format
 ) -> None:
-    """The input never ends: whoever waited for its end would wait for ever. No copy lies in TMPDIR."""
+    """The input never ends, so nothing may wait for its end. There is no copy in TMPDIR."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with child(
@@ -141,7 +141,7 @@ def test_rows_come_out_while_others_come_in(
         feeder.join()
 
 
-def test_a_dry_run_knows_no_rows(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_dry_run_of_a_stream(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "a.csv").write_bytes(packed("csv"))
     done = subprocess.run(
         [*COMMAND, "a.csv", "--dry-run", "--json"],
@@ -159,7 +159,7 @@ def test_a_dry_run_knows_no_rows(tmp_path: Path, environment: dict[str, str]) ->
     assert json.loads(done.stdout)["rows"] == 300
 
 
-def test_errors_of_a_stream_have_lines(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_stream_errors_name_lines(tmp_path: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         [*COMMAND, "-"],
         input=b"id,text\n1,a\n2\n",

@@ -30,7 +30,7 @@ with asking_on_signals(lambda number: os.write(1, b"asked\\n")):  # print() may 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_what_catches_everything(number: signal.Signals) -> None:
+def test_second_signal_kills_code_that_catches_everything(number: signal.Signals) -> None:
     both = "for one in signal.SIGINT, signal.SIGTERM: signal.signal(one, signal.default_int_handler)"
     code = f"import signal\n{both}\n{STUBBORN}"
     with child(
@@ -47,10 +47,10 @@ def test_a_second_signal_ends_what_catches_everything(number: signal.Signals) ->
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_whatever_a_library_makes_of_the_interrupt(
+def test_library_may_swallow_the_interrupt(
     number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Extensions ask whether a signal came, and raise what they think fit, as Ray's does."""
+    """Extensions check for signals and raise any exception, as Ray's does."""
 
     def command(*_: object, **__: object) -> None:
         try:

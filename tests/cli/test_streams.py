@@ -39,8 +39,8 @@ full_disk = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(name="place")
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a model and an input."""
     monkeypatch.chdir(tmp_path)
     make_bundle(tmp_path / "tiny")
@@ -50,7 +50,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(name="streams")
 def _streams() -> Iterator[None]:
-    """What stands in place of the standard streams is there for the test only."""
+    """Restores the standard streams after the test."""
     before = sys.stdin, sys.stdout, sys.stderr
     yield
     sys.stdin, sys.stdout, sys.stderr = before
@@ -76,32 +76,32 @@ def one_error(output: bytes) -> str:
     return line
 
 
-class TestClosed:
+class TestClosedStreams:
     @pytest.mark.parametrize(
         ("redirection", "unbuffered"),
         [("2>&-", ""), ("2>&-", "1"), (">&-", ""), (">&- 2>&-", ""), ("<&- >&- 2>&-", ""), ("<&- 2>&-", "1")],
     )
-    def test_a_file_is_scored_without_any_of_them(
-        self, place: Path, redirection: str, unbuffered: str
+    def test_scoring_without_standard_streams(
+        self, directory: Path, redirection: str, unbuffered: str
     ) -> None:
         run = shell(redirection, *SCORE, PYTHONUNBUFFERED=unbuffered)
         assert (run.returncode, run.stdout) == (0, b"")
         assert pq.read_table("out.parquet").num_rows == 3
 
-    def test_without_standard_error_the_output_is_rows_and_nothing_else(self, place: Path) -> None:
+    def test_without_stderr_the_output_is_only_rows(self, directory: Path) -> None:
         run = shell("2>&-", "score", "good.parquet", "--model", "tiny", "--output", "-")
         assert run.returncode == 0
         pq.write_table(pq.read_table(pa.BufferReader(run.stdout)), "again.parquet")
         assert run.stdout.startswith(b"PAR1")
         assert run.stdout.endswith(b"PAR1")
 
-    def test_no_message_lands_in_the_data(self, place: Path) -> None:
+    def test_messages_never_reach_the_data(self, directory: Path) -> None:
         run = shell("2>&-", "score", "missing.parquet", "--model", "tiny")
         assert (run.returncode, run.stdout) == (10, b"")
         run = shell("<&- 2>&-", "score", "--nope")
         assert (run.returncode, run.stdout) == (2, b"")
 
-    def test_rows_for_a_closed_standard_output(self, place: Path) -> None:
+    def test_rows_for_a_closed_standard_output(self, directory: Path) -> None:
         run = shell(">&-", "score", "good.parquet", "--model", "tiny", "--output", "-")
         assert run.returncode == 21
         assert "standard output is closed (give --output FILE)" in one_error(run.stderr)
@@ -110,31 +110,31 @@ class TestClosed:
         ("line", "redirection"),
         [("--version", ">&-"), ("--help", "<&- >&-"), ("models show tiny --json", ">&-")],
     )
-    def test_data_for_a_closed_standard_output(self, place: Path, line: str, redirection: str) -> None:
+    def test_data_for_a_closed_standard_output(self, directory: Path, line: str, redirection: str) -> None:
         run = shell(redirection, *line.split())
         assert run.returncode == 21
         assert "standard output is closed" in one_error(run.stderr)
 
-    def test_a_summary_that_is_lost_takes_no_file_with_it(self, place: Path) -> None:
+    def test_unprintable_summary_keeps_the_files(self, directory: Path) -> None:
         run = shell(">&-", *SCORE, "--json")
         assert run.returncode == 21
         assert "finished files are kept" in one_error(run.stderr)
         assert pq.read_table("out.parquet").num_rows == 3
 
     @pytest.mark.parametrize("line", ["score - --model tiny --output -", "explain - --model tiny"])
-    def test_a_closed_standard_input_is_no_terminal(self, place: Path, line: str) -> None:
+    def test_closed_stdin_is_not_a_terminal(self, directory: Path, line: str) -> None:
         run = shell("<&-", *line.split())
         assert (run.returncode, run.stdout) == (2, b"")
         assert "standard input is closed" in one_error(run.stderr)
 
-    def test_a_standard_input_that_cannot_be_read_is_not_blamed_on_the_copy(self, place: Path) -> None:
+    def test_unreadable_stdin_is_reported_as_such(self, directory: Path) -> None:
         run = shell("0>written", "score", "-", "--model", "tiny", "--output", "out.parquet")
         assert run.returncode == 10
         assert "standard input cannot be read" in one_error(run.stderr)
 
 
 @full_disk
-class TestFull:
+class TestFullDisk:
     @pytest.mark.parametrize(
         ("line", "unbuffered"),
         [
@@ -147,20 +147,18 @@ class TestFull:
             ("score good.parquet --model tiny --output -", ""),
         ],
     )
-    def test_data_that_does_not_fit_is_an_error_with_a_code(
-        self, place: Path, line: str, unbuffered: str
-    ) -> None:
+    def test_full_disk_for_data_has_an_exit_code(self, directory: Path, line: str, unbuffered: str) -> None:
         run = shell(">/dev/full", *line.split(), PYTHONUNBUFFERED=unbuffered)
         assert run.returncode == 21
         assert "standard output cannot be written: No space left on device" in one_error(run.stderr)
 
-    def test_the_files_that_were_written_stay(self, place: Path) -> None:
+    def test_written_files_stay(self, directory: Path) -> None:
         run = shell(">/dev/full", *SCORE, "--json")
         assert run.returncode == 21
         one_error(run.stderr)
         assert pq.read_table("out.parquet").num_rows == 3
 
-    def test_messages_that_do_not_fit_are_no_error(self, place: Path) -> None:
+    def test_full_disk_for_messages_is_not_an_error(self, directory: Path) -> None:
         run = shell("2>/dev/full", *SCORE)
         assert (run.returncode, run.stdout) == (0, b"")
         run = shell("2>/dev/full", "score", "good.parquet", "--model", "tiny", "--output", "-")
@@ -170,14 +168,14 @@ class TestFull:
 
 class TestEncodings:
     @pytest.mark.parametrize("encoding", ENCODINGS)
-    def test_a_plan_is_printed(self, place: Path, encoding: str) -> None:
+    def test_plan_is_printed(self, directory: Path, encoding: str) -> None:
         run = shell("", *SCORE, "--dry-run", **ENCODINGS[encoding])
         assert run.returncode == 0, run.stderr
         assert b"good.parquet -> " in run.stdout
         assert run.stdout.endswith(b"dry run: nothing was written\n")
 
     @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-    def test_json_is_json_whatever_is_in_it(self, place: Path, encoding: str) -> None:
+    def test_json_stays_valid_for_any_name(self, directory: Path, encoding: str) -> None:
         shutil.copy("good.parquet", "café 😀.parquet")
         line = ["score", "café 😀.parquet", "--model", "tiny", "--output", "out.parquet", "--json"]
         run = shell("", *line, **ENCODINGS[encoding])
@@ -187,7 +185,7 @@ class TestEncodings:
 
     @pytest.mark.parametrize("encoding", ENCODINGS)
     @pytest.mark.parametrize("form", [[], ["--json"]])
-    def test_a_tweet_is_explained(self, place: Path, encoding: str, form: list[str]) -> None:
+    def test_tweet_is_explained(self, directory: Path, encoding: str, form: list[str]) -> None:
         run = shell("", "explain", "café 😀 →", "--model", "tiny", *form, **ENCODINGS[encoding])
         assert run.returncode == 0, run.stderr
         if form:
@@ -195,16 +193,14 @@ class TestEncodings:
         else:
             assert rb"\U0001f600" in run.stdout
 
-    def test_what_the_encoding_has_is_not_escaped(self, place: Path) -> None:
+    def test_encodable_characters_are_not_escaped(self, directory: Path) -> None:
         run = shell("", "explain", "café", "--model", "tiny", PYTHONIOENCODING="cp1252")
         assert "café" in run.stdout.decode("cp1252")
         run = shell("", "explain", "café", "--model", "tiny", "--json", PYTHONIOENCODING="utf-8")
         assert "café" in run.stdout.decode()
 
     @pytest.mark.parametrize("encoding", [{}, *ENCODINGS.values()], ids=["utf-8", *ENCODINGS])
-    def test_a_name_that_is_not_utf8_is_shown_as_its_bytes(
-        self, place: Path, encoding: dict[str, str]
-    ) -> None:
+    def test_non_utf8_name_is_shown_as_bytes(self, directory: Path, encoding: dict[str, str]) -> None:
         name = os.fsdecode(b"caf\xe9")
         run = shell("", "score", "good.parquet", "--model", name, **encoding)
         assert run.returncode == 30
@@ -215,8 +211,8 @@ class TestEncodings:
 
 
 class TestSlowReader:
-    def test_a_pipe_that_somebody_made_non_blocking_gets_every_byte(self, place: Path) -> None:
-        """As where the other end of it is Node.js or a terminal multiplexer."""
+    def test_non_blocking_pipe_gets_every_byte(self, directory: Path) -> None:
+        """As when the other end is Node.js or a terminal multiplexer."""
         texts = [f"I love {os.urandom(16).hex()}" for _ in range(20_000)]
         pq.write_table(pa.table({"text": texts}), "many.parquet")
         reading, writing = os.pipe()
@@ -235,10 +231,10 @@ class TestSlowReader:
         assert pq.read_table(pa.BufferReader(received))["text"].to_pylist() == texts
 
 
-def test_a_message_of_a_signal_that_comes_while_another_one_is_written(
+def test_signal_message_during_another_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Python lets nobody enter a buffered stream twice."""
+    """Python's buffered streams are not reentrant."""
     reading, writing = os.pipe()
 
     class Raw(io.FileIO):
@@ -250,27 +246,27 @@ def test_a_message_of_a_signal_that_comes_while_another_one_is_written(
 
     words: list[str] = []
     with (
-        open(reading, encoding="utf-8") as told,
+        open(reading, encoding="utf-8") as received,
         io.TextIOWrapper(io.BufferedWriter(Raw(writing, "w"))) as ours,
     ):
         monkeypatch.setattr(sys, "stderr", ours)
         print_message("first")
         monkeypatch.undo()
         ours.close()
-        assert told.read() == "second\nfirst\n"
+        assert received.read() == "second\nfirst\n"
 
 
 @pytest.mark.usefixtures("streams")
-class TestInAnotherProcess:
-    """``main`` called by somebody whose process has no streams, as ``pythonw`` does."""
+class TestOtherProcess:
+    """``main`` called in a process without streams, as by ``pythonw``."""
 
-    def test_a_message_never_goes_to_standard_output(self) -> None:
+    def test_messages_never_go_to_stdout(self) -> None:
         sys.stdout, sys.stderr = io.StringIO(), None  # type: ignore[assignment]
         print_message("lost")
         assert main(["score"]) == 2
         assert sys.stdout.getvalue() == ""
 
-    def test_data_has_to_go_somewhere(self) -> None:
+    def test_data_needs_an_open_stdout(self) -> None:
         sys.stdout = None  # type: ignore[assignment]
         with pytest.raises(OutputWriteError, match="standard output is closed"):
             print_data("42")

@@ -12,7 +12,7 @@ from sentstream.cuda.placement import CUDA
 from sentstream.session import import_runtime
 
 
-def why_none() -> str | None:
+def skip_reason() -> str | None:
     """Why nothing can run on a GPU here."""
     if CUDA not in import_runtime().get_available_providers():
         return "this ONNX Runtime is built without CUDA: make test-cuda"
@@ -21,7 +21,7 @@ def why_none() -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("cuda") and (reason := why_none()):
+    if item.get_closest_marker("cuda") and (reason := skip_reason()):
         if os.environ.get("SENTSTREAM_TEST_CUDA") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)

@@ -21,16 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/tweets.parquet"
 
 
-def test_without_a_gpu_it_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_gpu_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(cuda, "driver", lambda: Driver(0, "there is no NVIDIA driver"))
     assert cuda.main(["--quick"]) == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "nothing to measure: there is no NVIDIA driver\n")
 
 
-def test_a_contender_by_itself() -> None:
+def test_single_contender() -> None:
     given = ["tweets-small", EXAMPLE, "300", "cpu", "64", "0"]
     command = [sys.executable, "-m", "benchmarks.cuda", "--inference", *map(str, given)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -47,7 +45,7 @@ def test_on_a_device(pretended: Pretended) -> None:
     assert pretended.options[0]["device_id"] == "1"
 
 
-def test_commands_are_those_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_match_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Files, "tweets", lambda self, rows: tmp_path / f"{rows}.parquet")
     commands = cuda.contenders(Files(tmp_path), "tweets", 1, 10)
     assert {name for one in cuda.comparisons("tweets") for name in (one.ours, one.theirs)} <= commands.keys()
@@ -56,7 +54,7 @@ def test_commands_are_those_of_the_command_line(tmp_path: Path, monkeypatch: pyt
     assert commands["inference-cuda-1024"][-2:] == ["1024", "1"]
 
 
-def test_what_is_told_and_kept(
+def test_report_and_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "history.jsonl"

@@ -35,8 +35,8 @@ def plain(session: Any, feed: dict[str, npt.NDArray[np.int32]]) -> bytes:
 
 @pytest.mark.parametrize("name", NETWORKS)
 class TestBits:
-    def test_of_runs_of_every_size_in_turn(self, name: str) -> None:
-        """Memory is used again: a smaller run after a larger one must not see what that left."""
+    def test_runs_of_every_size(self, name: str) -> None:
+        """Memory is reused: a smaller run must not see the remains of a larger one."""
         session, run = opened(name)
         sizes = [(64, 9), (2, 1), (3, 5), (64, 9), (1, 1), (17, 30), (500, 2), (2, 31)]
         for seed, (rows, length) in enumerate(sizes):
@@ -46,13 +46,13 @@ class TestBits:
             assert found.dtype == np.float32
             assert found.tobytes() == plain(session, feed)
 
-    def test_of_ids_that_do_not_lie_together(self, name: str) -> None:
+    def test_non_contiguous_ids(self, name: str) -> None:
         session, run = opened(name)
         feed = {key: ids[::2, ::3] for key, ids in feed_of(NETWORKS[name], 40, 12).items()}
         assert run(feed).tobytes() == plain(session, {key: ids.copy() for key, ids in feed.items()})
 
     @pytest.mark.parametrize("at_once", [1, 2, 4])
-    def test_of_many_threads(self, name: str, at_once: int) -> None:
+    def test_many_threads(self, name: str, at_once: int) -> None:
         session, run = opened(name, at_once)
         feeds = [feed_of(NETWORKS[name], 5 + seed % 7, 1 + seed % 11, seed) for seed in range(60)]
         expected = [plain(session, feed) for feed in feeds]
@@ -61,7 +61,7 @@ class TestBits:
                 assert [one.tobytes() for one in pool.map(run, feeds)] == expected
 
 
-def test_results_are_the_callers_to_keep() -> None:
+def test_results_are_not_reused() -> None:
     session, run = opened("int8", at_once=1)
     first, second = (feed_of(NETWORKS["int8"], 8, 4, seed) for seed in (1, 2))
     kept = run(first)
@@ -69,7 +69,7 @@ def test_results_are_the_callers_to_keep() -> None:
     assert kept.tobytes() == plain(session, first)
 
 
-def test_memory_is_made_once_for_sizes_up_to_a_power_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_allocated_per_power_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     runtime = import_runtime()
     real = runtime.OrtValue.ortvalue_from_shape_and_type
@@ -85,7 +85,7 @@ def test_memory_is_made_once_for_sizes_up_to_a_power_of_two(monkeypatch: pytest.
     assert made == [64, 128, 2]
 
 
-def test_a_run_that_fails_gives_its_binding_back() -> None:
+def test_failed_run_returns_its_binding() -> None:
     session, run = opened("int8", at_once=1)
     feed = feed_of(NETWORKS["int8"], 4, 3)
     with pytest.raises(Exception, match="indices element out of data bounds"):
@@ -93,17 +93,17 @@ def test_a_run_that_fails_gives_its_binding_back() -> None:
     assert run(feed).tobytes() == plain(session, feed)
 
 
-def test_no_more_run_at_once_than_there_are_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrency_is_limited_by_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
     _, run = opened("int8", at_once=2)
-    lock, most, now = threading.Lock(), 0, 0
+    lock, largest, now = threading.Lock(), 0, 0
     binding: Any = run._free.queue[0].__class__
     real = binding.run
 
     def counted(self: Any, feed: Any) -> Any:
-        nonlocal most, now
+        nonlocal largest, now
         with lock:
             now += 1
-            most = max(most, now)
+            largest = max(largest, now)
         found = real(self, feed)
         with lock:
             now -= 1
@@ -112,4 +112,4 @@ def test_no_more_run_at_once_than_there_are_bindings(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(binding, "run", counted)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, [feed_of(NETWORKS["int8"], 200, 30)] * 40))
-    assert most == 2
+    assert largest == 2

@@ -21,7 +21,7 @@ Please follow https://onnxruntime.ai/docs/install/#cuda-and-cudnn to install CUD
 
 
 class TestDriver:
-    def test_none(self) -> None:
+    def test_no_driver(self) -> None:
         assert driver("libthere_is_none.so.1") == Driver(
             0, "there is no NVIDIA driver (libthere_is_none.so.1)"
         )
@@ -41,7 +41,7 @@ class TestDriver:
             (999, 0, None, Driver(0, "the NVIDIA driver fails with CUDA error 999")),
         ],
     )
-    def test_what_a_driver_may_answer(
+    def test_driver_answers(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -69,7 +69,7 @@ class TestDriver:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert driver(str(library)) == expected
 
-    def test_a_device_that_is_not_there(self) -> None:
+    def test_missing_device(self) -> None:
         assert Driver(2, None).lacks(1) is None
         assert Driver(2, None).lacks(2) == "there is no CUDA device 2, only devices 0 to 1"
         assert Driver(1, None).lacks(7) == "there is no CUDA device 7, only device 0"
@@ -77,9 +77,7 @@ class TestDriver:
 
 
 class TestLibraries:
-    def test_the_first_that_does_not_load_is_told_and_nothing_printed(
-        self, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_first_library_that_fails_to_load_is_reported(self, capfd: pytest.CaptureFixture[str]) -> None:
         lacking = types.SimpleNamespace(preload_dlls=lambda: print(PRINTED))
         assert preload(lacking) == "libcublasLt.so.13"
         folder = types.SimpleNamespace(
@@ -88,11 +86,11 @@ class TestLibraries:
         assert preload(folder) == "libcudart.so.13"
         assert capfd.readouterr() == ("", "")
 
-    def test_all_there_and_an_onnx_runtime_that_cannot_preload(self) -> None:
+    def test_libraries_present_but_preload_unsupported(self) -> None:
         assert preload(types.SimpleNamespace(preload_dlls=lambda: None)) is None
         assert preload(types.SimpleNamespace()) is None
 
-    def test_what_the_loader_says(self, tmp_path: Path) -> None:
+    def test_loader_message(self, tmp_path: Path) -> None:
         runtime = types.SimpleNamespace(__file__=str(tmp_path / "__init__.py"))
         assert why_not_loaded(runtime, "libcudart.so.13") == "libcudart.so.13 does not load"
         reason = why_not_loaded(runtime, None)
@@ -109,7 +107,7 @@ class TestLibraries:
         )
         assert why_not_loaded(runtime, None) == "ONNX Runtime does not enable its CUDA provider"
 
-    def test_the_log_is_put_back(self) -> None:
+    def test_log_level_is_restored(self) -> None:
         levels: list[int] = []
         runtime = types.SimpleNamespace(set_default_logger_severity=levels.append)
         with pytest.raises(KeyError), quiet(runtime):

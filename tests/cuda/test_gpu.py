@@ -66,7 +66,7 @@ def tweets_of(bundle: Bundle) -> Any:
 
 
 def assert_same_labels(found: Table, expected: Table, band: float) -> None:
-    """But where two labels are as good as each other."""
+    """Except where two labels are equally probable."""
     ordered = np.sort(expected, axis=1)
     sure = ordered[:, -1] - ordered[:, -2] > 2 * band
     assert sure.mean() > 0.8
@@ -102,7 +102,7 @@ class TestParity:
         assert np.abs(found - expected).mean() < 1e-3
 
     @pytest.mark.parametrize("name", SHIPPED)
-    def test_what_ships(self, name: str) -> None:
+    def test_shipped_models(self, name: str) -> None:
         bundle = load_bundle(name)
         found, expected = both(bundle, tweets_of(bundle))
         moved = np.abs(found - expected).max(axis=1)
@@ -113,15 +113,15 @@ class TestParity:
         assert_same_labels(found, expected, band)
 
     @pytest.mark.parametrize("name", SHIPPED)
-    def test_whatever_the_run(self, name: str) -> None:
-        """Products of int8 are exact: in another run only the head may differ in its last bits."""
+    def test_parity_for_any_run_size(self, name: str) -> None:
+        """int8 products are exact, so across runs only the head may differ, in its last bits."""
         bundle = load_bundle(name)
         encoded = tweets_of(bundle)
         expected = Session(bundle, "cuda").probabilities(encoded)
         for max_batch in (2, 100, 1000):
             found = Session(bundle, "cuda", max_batch).probabilities(encoded)
-            most = 1e-6 if SHIPPED[name] == "int8" else CLOSE
-            np.testing.assert_allclose(found, expected, rtol=0, atol=most)
+            tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
+            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
 class TestPlacement:
@@ -133,7 +133,7 @@ class TestPlacement:
         assert placement.counts[CUDA] > placement.counts.get(CPU, 0)
 
     @pytest.mark.parametrize("name", SHIPPED)
-    def test_and_of_what_ships(self, name: str) -> None:
+    def test_every_node_of_shipped_models_is_on_cuda(self, name: str) -> None:
         placement = sentstream.load(name, provider="cuda").placement
         assert placement is not None
         assert placement.compute_on_cpu == ()
@@ -141,7 +141,7 @@ class TestPlacement:
 
 
 class TestOptions:
-    def test_the_last_device(self) -> None:
+    def test_last_device(self) -> None:
         device = driver().devices - 1
         bundle = load_bundle("tweets-small")
         session = Session(bundle, "cuda", device=device)
@@ -149,7 +149,7 @@ class TestOptions:
         found, expected = both(bundle, tweets_of(bundle), device=device)
         assert np.abs(found - expected).max() < STEP
 
-    def test_a_little_memory(self) -> None:
+    def test_small_memory_limit(self) -> None:
         """Smaller runs, the same results."""
         bundle = load_bundle("tweets")
         tight = Session(bundle, "cuda", gpu_memory=256 << 20, remember=False)
@@ -160,7 +160,7 @@ class TestOptions:
             for found in pool.map(tight.probabilities, [encoded] * 8):
                 np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
-    def test_a_device_that_is_not_there(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def test_missing_device(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         device = driver().devices
         with pytest.raises(ProviderError, match=f"there is no CUDA device {device}"):
             sentstream.load(provider="cuda", device=device)
@@ -174,9 +174,9 @@ class TestOptions:
 
 class TestThreads:
     @pytest.mark.parametrize("name", SHIPPED)
-    def test_runs_that_overlap_give_the_same(self, name: str) -> None:
-        """Up to last bits: cuBLAS may choose another kernel while other streams are busy."""
-        most = 1e-6 if SHIPPED[name] == "int8" else CLOSE
+    def test_overlapping_runs_agree(self, name: str) -> None:
+        """Up to the last bits: cuBLAS may choose another kernel while other streams are busy."""
+        tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
         bundle = load_bundle(name)
         session = Session(bundle, "cuda", remember=False)
         parts = [tweets_of(bundle)] + [
@@ -187,7 +187,7 @@ class TestThreads:
         with ThreadPoolExecutor(8) as pool:
             for _ in range(3):
                 for found, one in zip(pool.map(session.probabilities, parts), expected, strict=True):
-                    np.testing.assert_allclose(found, one, rtol=0, atol=most)
+                    np.testing.assert_allclose(found, one, rtol=0, atol=tolerance)
 
 
 class TestCommands:

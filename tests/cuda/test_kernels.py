@@ -86,7 +86,7 @@ def lacking(model: bytes) -> list[str]:
 
 
 def after_onnx_runtime(model: bytes, path: Path) -> bytes:
-    """What is left of a graph before its nodes are given to providers."""
+    """The graph before its nodes are assigned to providers."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
@@ -96,7 +96,7 @@ def after_onnx_runtime(model: bytes, path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("name", [*FLOAT, *INT8])
-def test_every_node_of_what_is_exported(name: str, tmp_path: Path) -> None:
+def test_every_exported_node_has_a_kernel(name: str, tmp_path: Path) -> None:
     model = to_onnx({**FLOAT, **INT8}[name])
     assert onnx.load_from_string(model).opset_import[0].version == 17
     prepared = prepare_graph(model).model
@@ -105,17 +105,17 @@ def test_every_node_of_what_is_exported(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_every_node_of_what_ships(name: str) -> None:
+def test_every_shipped_node_has_a_kernel(name: str) -> None:
     assert lacking(prepare_graph(load_bundle(name).model).model) == []
 
 
-def test_products_of_int8_would_have_none() -> None:
-    """The check can tell, and this is why graphs are rewritten."""
+def test_int8_products_have_no_kernel() -> None:
+    """Shows that the check works, and why graphs are rewritten."""
     found = lacking(to_onnx(INT8["2 layers max+mean, pairs"]))
     assert [one.split()[0] for one in found] == ["MatMulInteger"] * 2
 
 
-def test_the_table_holds_nothing_that_is_not_there() -> None:
+def test_kernel_table_has_no_unknown_operators() -> None:
     def operators(graph: GraphProto) -> Iterator[str]:
         node: NodeProto
         for node in graph.node:

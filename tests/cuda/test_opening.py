@@ -30,7 +30,7 @@ from sentstream.cuda.placement import CPU, CUDA, Node, Placement
 from sentstream.dataset import prepare
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import ProviderError, UsageError
-from sentstream.kafka.scoring.process import here
+from sentstream.kafka.scoring.process import in_this_process
 from sentstream.model import ModelOptions
 from sentstream.session import Session
 
@@ -52,12 +52,12 @@ def _bundle(path: Path) -> Bundle:
 
 @pytest.fixture(name="without_driver")
 def _without_driver(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ONNX Runtime made for CUDA, on a machine without a GPU."""
+    """An ONNX Runtime built for CUDA, on a machine without a GPU."""
     monkeypatch.setattr(session_module, "driver", partial(Driver, 0, NO_DRIVER))
 
 
 class TestOptions:
-    def test_a_device_and_a_limit(self) -> None:
+    def test_device_and_memory_limit(self) -> None:
         ((name, options), second) = provider_options(3, None)
         assert (name, second) == (CUDA, CPU)
         assert options == {"device_id": "3", "use_tf32": "0"}
@@ -70,18 +70,18 @@ class TestOptions:
         }
 
     @pytest.mark.parametrize("provider", ["cuda", "auto"])
-    def test_they_reach_onnx_runtime(self, pretended: Pretended, path: Path, provider: Any) -> None:
+    def test_options_reach_onnx_runtime(self, pretended: Pretended, path: Path, provider: Any) -> None:
         model = sentstream.load(path, provider=provider, device=1, gpu_memory=1 << 30)
         (options,) = pretended.options
         assert (options["device_id"], options["gpu_mem_limit"]) == ("1", str(1 << 30))
         assert (model.provider, model.session.device, model.fallback) == ("cuda", 1, None)
 
-    def test_the_first_device_by_default(self, pretended: Pretended, bundle: Bundle) -> None:
+    def test_first_device_by_default(self, pretended: Pretended, bundle: Bundle) -> None:
         assert Session(bundle, "cuda").device == 0
         assert "gpu_mem_limit" not in pretended.options[0]
 
     @pytest.mark.parametrize("given", [{"device": 0}, {"gpu_memory": 1 << 30}])
-    def test_with_the_cpu_they_are_an_error(self, bundle: Bundle, given: dict[str, int]) -> None:
+    def test_cuda_options_with_cpu_are_an_error(self, bundle: Bundle, given: dict[str, int]) -> None:
         with pytest.raises(UsageError, match="the provider is cpu"):
             Session(bundle, "cpu", **given)  # type: ignore[arg-type]
 
@@ -90,7 +90,7 @@ class TestOptions:
         with pytest.raises(UsageError, match=f"{next(iter(given))} must be"):
             sentstream.load(path, **given)  # type: ignore[arg-type]
 
-    def test_a_little_memory_makes_small_runs(self, pretended: Pretended, bundle: Bundle) -> None:
+    def test_small_memory_limit_makes_small_runs(self, pretended: Pretended, bundle: Bundle) -> None:
         roomy, tight = (Session(bundle, "cuda", gpu_memory=1 << bits) for bits in (34, 21))
         assert roomy._room(5) == MOST_ROWS
         assert 2 <= tight._room(5) < 1000
@@ -99,7 +99,7 @@ class TestOptions:
 
 class TestResults:
     @pytest.mark.parametrize("name", ["tweets-small", "sentiment140"])
-    def test_they_are_those_of_the_cpu(self, pretended: Pretended, name: str) -> None:
+    def test_results_match_the_cpu(self, pretended: Pretended, name: str) -> None:
         bundle = load_bundle(name)
         lengths = [length for length in (1, 2, 3, 11, 40) for _ in range(150)]
         encoded = bundle.text.encode(synthetic_tweets(bundle.text.vocabulary, [*lengths, 0]))
@@ -110,7 +110,7 @@ class TestResults:
             for found in pool.map(session.probabilities, [encoded] * 12):
                 np.testing.assert_array_equal(found, expected)
 
-    def test_runs_no_larger_than_the_room(
+    def test_runs_fit_the_memory(
         self, pretended: Pretended, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(Footprint, "room", lambda *_: (50, 200))
@@ -138,8 +138,8 @@ class TestResults:
 
 
 class TestPlacement:
-    def test_every_node_is_told(self, pretended: Pretended, path: Path) -> None:
-        """Here all of them are the CPU's, as those of int8 would be without being rewritten."""
+    def test_every_node_is_reported(self, pretended: Pretended, path: Path) -> None:
+        """All of them run on the CPU here, as int8 nodes would without the rewrite."""
         placement = sentstream.load(path, provider="cuda").placement
         assert placement is not None
         assert list(placement.counts) == [CPU]
@@ -148,7 +148,7 @@ class TestPlacement:
         assert "MatMulInteger" not in operators
         assert {node.operator for node in placement.shapes_on_cpu} == {"Shape", "Concat", "Cast"}
 
-    def test_a_session_on_the_cpu_is_not_profiled(
+    def test_session_on_the_cpu_is_not_profiled(
         self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ class TestPlacement:
         assert Session(bundle, "cpu").placement is None
         assert given == [{}]
 
-    def test_nothing_of_it_stays_on_the_disk(
+    def test_profile_is_removed(
         self, pretended: Pretended, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -171,14 +171,14 @@ class TestPlacement:
         assert list(tmp_path.iterdir()) == []
 
 
-class TestNotThere:
-    def test_another_device_is_an_error_in_one_line(self, pretended: Pretended, path: Path) -> None:
+class TestMissing:
+    def test_missing_device_is_one_line(self, pretended: Pretended, path: Path) -> None:
         with pytest.raises(ProviderError, match="there is no CUDA device 2, only devices 0 to 1") as caught:
             sentstream.load(path, provider="cuda", device=2)
         assert "\n" not in str(caught.value)
         assert pretended.options == []  # nothing was tried
 
-    def test_auto_takes_the_cpu_and_says_why(self, pretended: Pretended, path: Path) -> None:
+    def test_auto_falls_back_to_cpu_with_a_reason(self, pretended: Pretended, path: Path) -> None:
         model = sentstream.load(path, device=2)
         assert model.provider == "cpu"
         assert model.fallback == "there is no CUDA device 2, only devices 0 to 1"
@@ -190,19 +190,17 @@ class TestNotThere:
         with pytest.raises(ProviderError, match="there is no NVIDIA driver"):
             sentstream.load(path, provider="cuda")
 
-    def test_the_cpu_that_was_asked_for_is_no_fallback(self, pretended: Pretended, path: Path) -> None:
+    def test_requested_cpu_is_not_a_fallback(self, pretended: Pretended, path: Path) -> None:
         assert sentstream.load(path, provider="cpu").fallback is None
 
-    def test_an_onnx_runtime_without_cuda_is_none_either(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_onnx_runtime_without_cuda(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(session_module.import_runtime(), "get_available_providers", lambda: [CPU])
         assert sentstream.load(path).fallback is None
         # But for who asks for a device:
         assert sentstream.load(path, device=0).fallback == "this ONNX Runtime is built without CUDA"
         assert sentstream.load(path, gpu_memory=1 << 30).fallback is not None
 
-    def test_a_library_that_does_not_load(
+    def test_library_fails_to_load(
         self, pretended: Pretended, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(opening, "CUDA", CUDA)  # the session has the CPU's provider only
@@ -225,7 +223,7 @@ class TestCommands:
     def score(self, tmp_path: Path, *more: str) -> int:
         return main(["score", str(EXAMPLE), "--output", str(tmp_path / "x.parquet"), "--overwrite", *more])
 
-    def test_the_summary_names_the_nodes(
+    def test_summary_names_the_nodes(
         self, pretended: Pretended, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         options = ["--model", str(path), "--provider", "cuda", "--device", "1", "--gpu-memory", "1GB"]
@@ -242,7 +240,7 @@ class TestCommands:
         assert about["placement"]["nodes"][CPU] > 10
         assert {"name": "layers_0", "operator": "Scan"} in about["placement"]["compute_on_cpu"]
 
-    def test_what_is_left_on_the_cpu_is_named(
+    def test_nodes_left_on_the_cpu_are_named(
         self,
         pretended: Pretended,
         path: Path,
@@ -256,7 +254,7 @@ class TestCommands:
         assert line in capsys.readouterr().err.splitlines()
 
     @pytest.mark.usefixtures("without_driver")
-    def test_auto_says_in_one_line_why_it_is_the_cpu(
+    def test_auto_reports_the_fallback_in_one_line(
         self, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert self.score(tmp_path, "--model", str(path)) == 0
@@ -270,7 +268,7 @@ class TestCommands:
         (line,) = capsys.readouterr().err.splitlines()
         assert NO_DRIVER in line
 
-    def test_nothing_is_said_where_nothing_was_to_be_had(
+    def test_no_message_without_cuda_build(
         self, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         if CUDA in session_module.import_runtime().get_available_providers():
@@ -289,14 +287,14 @@ class TestCommands:
             ["--device", "-1"],
         ],
     )
-    def test_wrong_options(
+    def test_invalid_options(
         self, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
     ) -> None:
         assert self.score(tmp_path, "--model", str(path), *more) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("sentstream: error: ")
 
-    def test_a_device_that_is_not_there(
+    def test_missing_device(
         self, pretended: Pretended, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert self.score(tmp_path, "--model", str(path), "--provider", "cuda", "--device", "9") == 40
@@ -304,8 +302,8 @@ class TestCommands:
         assert "there is no CUDA device 9, only devices 0 to 1" in line
 
 
-class TestOtherWays:
-    def test_a_plan_of_files(self, pretended: Pretended, path: Path, tmp_path: Path) -> None:
+class TestOtherEntryPoints:
+    def test_plan_of_files(self, pretended: Pretended, path: Path, tmp_path: Path) -> None:
         target = tmp_path / "x.parquet"
         with prepare([str(EXAMPLE)], output=str(target), model=str(path), device=1) as plan:
             report = plan.score()
@@ -313,15 +311,15 @@ class TestOtherWays:
         assert pq.read_table(target).num_rows == report.tally.rows
         assert pretended.options[0]["device_id"] == "1"
 
-    def test_a_stream(self, pretended: Pretended, path: Path) -> None:
+    def test_stream(self, pretended: Pretended, path: Path) -> None:
         options = ModelOptions(model=path, provider="cuda", threads=1, device=1, gpu_memory=1 << 30)
-        with here(options, "sentiment") as scoring:
-            assert scoring.about.provider == "cuda"
-            assert scoring.about.fallback is None
-            assert scoring.about.placement is not None
+        with in_this_process(options, "sentiment") as scoring:
+            assert scoring.model_info.provider == "cuda"
+            assert scoring.model_info.fallback is None
+            assert scoring.model_info.placement is not None
         assert pretended.options[0]["device_id"] == "1"
 
-    def test_the_cpu_never_loads_onnx(self, path: Path) -> None:
+    def test_cpu_does_not_import_onnx(self, path: Path) -> None:
         program = (
             f"import sys, sentstream; sentstream.load({str(path)!r}, provider='cpu').score(['good']);"
             "print('onnx' in sys.modules)"

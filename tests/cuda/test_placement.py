@@ -42,7 +42,7 @@ def event(name: str, operator: str, provider: str) -> dict[str, Any]:
 
 
 class TestPlacement:
-    def test_what_is_left_on_the_cpu(self) -> None:
+    def test_nodes_left_on_the_cpu(self) -> None:
         assert MIXED.counts == {CUDA: 3, CPU: 2}
         assert MIXED.compute_on_cpu == (Node("whole", "MatMulInteger", CPU),)
         assert MIXED.shapes_on_cpu == (Node("rows", "Concat", CPU),)
@@ -53,7 +53,7 @@ class TestPlacement:
         }
         assert pickle.loads(pickle.dumps(MIXED)) == MIXED  # it comes from another process
 
-    def test_in_a_line(self) -> None:
+    def test_one_line_summary(self) -> None:
         assert str(MIXED) == "3 nodes on CUDA, 2 nodes on the CPU (not for shapes: whole (MatMulInteger))"
         shapes = Placement((*MIXED.nodes[:3], MIXED.nodes[4]), SHAPES)
         assert str(shapes) == "3 nodes on CUDA, 1 node on the CPU (shapes only)"
@@ -61,7 +61,7 @@ class TestPlacement:
         many = Placement((MIXED.nodes[0], *(Node(f"n{number}", "Add", CPU) for number in range(20))))
         assert "n6 (Add), n7 (Add), 12 more)" in str(many)
 
-    def test_from_a_profile(self) -> None:
+    def test_read_from_a_profile(self) -> None:
         events = [
             {"cat": "Session", "name": "model_loading", "args": {}},
             {"cat": "Node", "name": "product_fence_before", "args": {"op_name": "MatMul"}},
@@ -101,7 +101,7 @@ def nodes_of(graph: GraphProto) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_reckons_with_shapes(name: str) -> None:
+def test_shape_nodes(name: str) -> None:
     graph = onnx.load_from_string(to_onnx(NETWORKS[name])).graph
     name_nodes(graph)
     named, shapes = nodes_of(graph), shape_nodes(graph)

@@ -50,7 +50,7 @@ def perturb(model: ModelProto, seed: int) -> bytes:
 
 @pytest.mark.parametrize("name", ["tweets", "tweets-small"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_another_tanh_moves_a_probability_a_little(name: str, seed: int) -> None:
+def test_tanh_differences_move_probabilities_little(name: str, seed: int) -> None:
     bundle = load_bundle(name)
     model = onnx.load_from_string(prepare_graph(bundle.model).model)
     changed = replace(bundle, model=perturb(model, seed))

@@ -47,7 +47,7 @@ def run(model: bytes, feed: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.in
 
 @pytest.mark.parametrize("name", INT8)
 class TestInt8:
-    def test_the_same_bits(self, name: str) -> None:
+    def test_same_bits(self, name: str) -> None:
         network = INT8[name]
         before = to_onnx(network)
         after = prepare_graph(before).model
@@ -55,7 +55,7 @@ class TestInt8:
             feed = feed_of(network, rows, length)
             assert run(after, feed) == run(before, feed)
 
-    def test_what_is_left(self, name: str) -> None:
+    def test_remaining_operators(self, name: str) -> None:
         model = onnx.load_from_string(to_onnx(INT8[name]))
         layers = sum(node.op_type == "MatMulInteger" for node in every_node(model.graph))
         assert use_float_products(model) == layers > 0
@@ -71,7 +71,7 @@ class TestInt8:
 
 
 @pytest.mark.parametrize("name", FLOAT)
-def test_a_graph_without_such_products_stays_as_it_is(name: str) -> None:
+def test_graph_without_int8_products_is_unchanged(name: str) -> None:
     model = onnx.load_from_string(to_onnx(FLOAT[name]))
     before = model.SerializeToString(deterministic=True)
     assert use_float_products(model) == 0
@@ -80,7 +80,7 @@ def test_a_graph_without_such_products_stays_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 class TestShipped:
-    def test_labels_and_bits_of_tweets_of_all_lengths(self, name: str) -> None:
+    def test_labels_and_bits_for_all_lengths(self, name: str) -> None:
         bundle = load_bundle(name)
         digest, model = bundle.digest, bytes(bundle.model)
         lengths = [*range(1, 61), *range(70, 200, 10)] * 8
@@ -95,8 +95,8 @@ class TestShipped:
         assert (bundle.digest, bytes(bundle.model)) == (digest, model)
         assert load_bundle(name).digest == digest
 
-    def test_no_sum_is_too_large(self, name: str) -> None:
-        """What is exact in float32 in any order, here by a wide margin."""
+    def test_sums_stay_exact(self, name: str) -> None:
+        """Sums are exact in float32 in any order, by a wide margin."""
         model = onnx.load_from_string(prepare_graph(load_bundle(name).model).model)
         weights = [
             numpy_helper.to_array(one) for one in model.graph.initializer if one.name.endswith(".weights")
@@ -119,7 +119,7 @@ def widen(model: ModelProto) -> None:
 
 
 def retype(model: ModelProto) -> None:
-    """States of an activation that may leave what uint8 holds."""
+    """States of an activation that may exceed the range of uint8."""
     for node in body_of(scan_of(model)).node:
         if node.op_type == "Tanh":
             node.op_type = "Relu"
@@ -140,7 +140,7 @@ def shift(model: ModelProto) -> None:
 
 
 @pytest.mark.parametrize("change", [retype, rescale, shift])
-def test_what_uint8_does_not_hold_is_cut_off_as_there(change: Callable[[ModelProto], None]) -> None:
+def test_uint8_saturation_is_reproduced(change: Callable[[ModelProto], None]) -> None:
     network = INT8["1 layers max+mean, pairs"]
     model = onnx.load_from_string(to_onnx(network))
     change(model)
@@ -152,14 +152,14 @@ def test_what_uint8_does_not_hold_is_cut_off_as_there(change: Callable[[ModelPro
 
 
 def use_the_last_state(model: ModelProto) -> None:
-    """Somebody reads a state as uint8."""
+    """Another node reads a state as uint8."""
     last = scan_of(model).output[0]
     model.graph.node.append(helper.make_node("Cast", [last], ["seen"], to=TensorProto.FLOAT))
     model.graph.output.append(helper.make_tensor_value_info("seen", TensorProto.FLOAT, ["b", "u"]))
 
 
 def use_a_state_inside(model: ModelProto) -> None:
-    """An operator of the body that has no float32 in mind."""
+    """An operator in the body that does not support float32."""
     body = body_of(scan_of(model))
     body.node.append(helper.make_node("Cast", [body.input[0].name], ["seen"], to=TensorProto.FLOAT))
 
@@ -175,7 +175,7 @@ def give_weights_a_zero_point(model: ModelProto) -> None:
     "change",
     [widen, use_the_last_state, use_a_state_inside, give_weights_a_zero_point],
 )
-def test_what_would_not_be_exact_is_left_alone(change: Callable[[ModelProto], None]) -> None:
+def test_inexact_rewrites_are_skipped(change: Callable[[ModelProto], None]) -> None:
     model = onnx.load_from_string(to_onnx(INT8["1 layers max+mean, pairs"]))
     change(model)
     before = model.SerializeToString(deterministic=True)

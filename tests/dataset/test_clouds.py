@@ -18,7 +18,7 @@ import pytest
 from bundles import make_bundle
 from effort import LONG
 from faulty_proxy import Faults, faulty_proxy
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 from sentstream.cli import main
 from sentstream.dataset import Plan, planner
@@ -42,10 +42,10 @@ def _tree(s3_here: LocalS3, request: pytest.FixtureRequest) -> Path:
     """The folder of a bucket of the test's own, with Parquet files and others in ``in/``."""
     bucket = "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower()).strip("-")
     folder = s3_here.folder / bucket[:60].rstrip("-")  # names of buckets are short
-    for place, name in enumerate(NAMES):
+    for index, name in enumerate(NAMES):
         path = folder / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = range(1000 * place, 1000 * (place + 1))
+        rows = range(1000 * index, 1000 * (index + 1))
         pq.write_table(pa.table({"id": rows, "text": [f"tweet {row} good" for row in rows]}), path)
     for name in ("_SUCCESS", "_temporary/x.parquet", "notes.txt", "old.scored.parquet", "README"):
         (folder / "in" / name).parent.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def pairs(*inputs: str, output: str | None = None) -> dict[str, str]:
 
 
 class TestNames:
-    def test_a_prefix(self, tree: Path) -> None:
+    def test_prefix(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         for given in (f"{root}/in", f"{root}/in/"):
             assert pairs(given) == {f"{root}/in/{name}": f"{root}/in.scored/{name}" for name in NAMES}
@@ -85,7 +85,7 @@ class TestNames:
             assert all(job.target is None and not job.is_stream for job in jobs)
         assert lines == [f"{root}/in: files skipped for lack of a known suffix: README, notes.txt"]
 
-    def test_an_object(self, tree: Path, tmp_path: Path) -> None:
+    def test_object(self, tree: Path, tmp_path: Path) -> None:
         root = f"s3://{tree.name}"
         given = f"{root}/in/a.parquet"
         assert pairs(given) == {given: f"{root}/in/a.scored.parquet"}
@@ -94,7 +94,7 @@ class TestNames:
         assert pairs(given, output=f"{root}/new.parquet") == {given: f"{root}/new.parquet"}
         assert pairs(given, output=f"{tmp_path}/") == {given: str(tmp_path / "a.parquet")}
 
-    def test_a_prefix_or_glob_of_one_object_has_a_prefix(self, tree: Path) -> None:
+    def test_prefix_or_glob_of_one_object_keeps_its_prefix(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         one = f"{root}/in/day=1/a.parquet"
         for given in (f"{root}/in/day=1", f"{root}/in/day=1/", f"{root}/in/day=1/*.parquet"):
@@ -112,18 +112,18 @@ class TestNames:
             ("in/*/[!b].parquet", ["day=1/a.parquet", "_temporary/x.parquet"]),
         ],
     )
-    def test_globs_are_as_on_a_disk(self, tree: Path, pattern: str, expected: list[str]) -> None:
-        there = {name.removeprefix(f"s3://{tree.name}/in/") for name in pairs(f"s3://{tree.name}/{pattern}")}
+    def test_globs_match_local_ones(self, tree: Path, pattern: str, expected: list[str]) -> None:
+        target = {name.removeprefix(f"s3://{tree.name}/in/") for name in pairs(f"s3://{tree.name}/{pattern}")}
         here = {name.removeprefix(f"{tree}/in/") for name in pairs(f"{tree}/{pattern}")}
-        assert there == here == {*expected}
+        assert target == here == {*expected}
 
-    def test_an_output_within_the_input_is_not_read(self, tree: Path) -> None:
+    def test_output_inside_the_input_is_not_read(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         assert list(pairs(f"{root}/in", output=f"{root}/in/day=2/")) == [
             f"{root}/in/{name}" for name in NAMES if "day=2" not in name
         ]
 
-    def test_what_is_refused(self, tree: Path) -> None:
+    def test_rejected_options(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         given = f"{root}/in/a.parquet"
         with pytest.raises(OutputExistsError, match="is an input"):
@@ -164,7 +164,7 @@ class TestPlanning:
         assert run(bundle, f"s3://{tree.name}/in", "--dry-run") == 0
 
     @pytest.mark.parametrize("skip", [False, True])
-    def test_errors_come_in_the_order_of_the_files(
+    def test_errors_are_in_file_order(
         self,
         tree: Path,
         bundle: str,
@@ -172,7 +172,7 @@ class TestPlanning:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Whichever came up first."""
+        """Whichever comes first."""
         for name in (NAMES[1], NAMES[4]):
             (tree / "in" / name).write_bytes(b"PAR1 and nothing else")
         later = threading.Event()
@@ -198,7 +198,7 @@ class TestPlanning:
 
 
 class TestScoring:
-    def test_the_same_bytes_through_a_network_that_fails(
+    def test_same_bytes_over_a_faulty_network(
         self, tree: Path, s3: LocalS3, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert run(bundle, str(tree / "in"), "-o", str(tmp_path / "local")) == 0
@@ -219,13 +219,13 @@ class TestScoring:
         }
         assert not s3.uploads()
 
-    def test_from_here_to_there_and_back(self, tree: Path, bundle: str, tmp_path: Path) -> None:
-        there = f"s3://{tree.name}/new.parquet"
-        assert run(bundle, str(tree / "in/a.parquet"), "-o", there) == 0
+    def test_local_to_remote_and_back(self, tree: Path, bundle: str, tmp_path: Path) -> None:
+        target = f"s3://{tree.name}/new.parquet"
+        assert run(bundle, str(tree / "in/a.parquet"), "-o", target) == 0
         assert run(bundle, f"s3://{tree.name}/in/a.parquet", "-o", f"{tmp_path}/a.parquet") == 0
         assert (tree / "new.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
 
-    def test_the_network_is_lost_for_a_while(self, tree: Path, s3: LocalS3, bundle: str) -> None:
+    def test_temporary_network_outage(self, tree: Path, s3: LocalS3, bundle: str) -> None:
         faults = Faults()
         with faulty_proxy(s3.endpoint, faults) as endpoint:
             lost, back = _outage(faults, after=12, seconds=10)
@@ -235,7 +235,7 @@ class TestScoring:
         assert code == 0
         assert len(contents(tree / "in.scored")) == len(NAMES)
 
-    def test_the_network_is_lost_for_good(
+    def test_permanent_network_outage(
         self, tree: Path, s3: LocalS3, bundle: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         faults = Faults()
@@ -251,27 +251,27 @@ class TestScoring:
             assert pq.read_metadata(tree / "in.scored" / path).num_rows == 1000
 
     def test_killed_and_resumed(self, tree: Path, s3: LocalS3, bundle: str) -> None:
-        """Behind a network that fails, at any request: in the end all is as in a run without either."""
-        there = f"s3://{tree.name}"
-        files, kills, most = (200, 50, 900) if LONG else (len(NAMES), 6, 60)
+        """On a network that fails at any request, the result is the same as on a reliable one."""
+        target = f"s3://{tree.name}"
+        files, kills, limit = (200, 50, 900) if LONG else (len(NAMES), 6, 60)
         for number in range(len(NAMES), files):
             texts = [f"tweet {row} of {number}" for row in range(50)]
             pq.write_table(pa.table({"id": range(50), "text": texts}), tree / "in" / f"{number}.parquet")
-        assert run(bundle, f"{there}/in", "-o", f"{there}/whole/") == 0
+        assert run(bundle, f"{target}/in", "-o", f"{target}/whole/") == 0
         killed, chance = 0, random.Random(1)
         faults = Faults(every=20)
         with faulty_proxy(s3.endpoint, faults) as endpoint:
-            command = [sys.executable, "-m", "sentstream", "score", "--model", bundle, f"{there}/in"]
-            command += ["-o", f"{there}/out/", "--resume", "--storage-option", f"s3.endpoint={endpoint}"]
+            command = [sys.executable, "-m", "sentstream", "score", "--model", bundle, f"{target}/in"]
+            command += ["-o", f"{target}/out/", "--resume", "--storage-option", f"s3.endpoint={endpoint}"]
             for number in range(kills + 1):
-                until = len(faults.seen) + chance.randrange(1, most)
+                until = len(faults.seen) + chance.randrange(1, limit)
                 with child(command, stderr=subprocess.PIPE, text=True) as process:
                     while number < kills and process.poll() is None and len(faults.seen) < until:
                         time.sleep(0.001)
                     if number < kills:
                         process.kill()
-                    said = process.communicate()[1]
-                assert process.returncode in (0, -signal.SIGKILL), said
+                    output = process.communicate()[1]
+                assert process.returncode in (0, -signal.SIGKILL), output
                 killed += process.returncode != 0
                 for name, data in contents(tree / "out").items():
                     assert data == (tree / "whole" / name).read_bytes()
@@ -281,9 +281,7 @@ class TestScoring:
         assert not s3.uploads()
 
     @pytest.mark.parametrize("moment", [1, 15, 40])
-    def test_interrupted_while_nobody_answers(
-        self, tree: Path, s3: LocalS3, bundle: str, moment: int
-    ) -> None:
+    def test_interrupted_during_an_outage(self, tree: Path, s3: LocalS3, bundle: str, moment: int) -> None:
         """Ctrl-C does not wait for the network."""
         faults = Faults()
         with faulty_proxy(s3.endpoint, faults) as endpoint:
@@ -294,18 +292,18 @@ class TestScoring:
             command += ["--storage-option", f"s3.endpoint={endpoint}"]
             command += ["--storage-option", "retry_timeout=100000"]
             with child(command, stderr=subprocess.PIPE, text=True) as process:
-                await_(lambda: len(faults.seen) >= moment or process.poll() is not None)
+                wait_until(lambda: len(faults.seen) >= moment or process.poll() is not None)
                 faults.down = True
                 count = faults.refused
-                await_(lambda: faults.refused > count + 3 or process.poll() is not None)
+                wait_until(lambda: faults.refused > count + 3 or process.poll() is not None)
                 process.send_signal(signal.SIGINT)
-                said = process.communicate(timeout=PATIENCE)[1]
-        assert process.returncode == 130, said
-        assert "Traceback" not in said
+                output = process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 130, output
+        assert "Traceback" not in output
         for name in contents(tree / "in.scored"):
             assert pq.read_metadata(tree / "in.scored" / name).num_rows == 1000
 
-    def test_an_input_that_changes(
+    def test_input_changes_during_the_run(
         self, tree: Path, bundle: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         original = Plan.score
@@ -320,14 +318,14 @@ class TestScoring:
         assert not (tree / "out").exists()
 
     @pytest.mark.parametrize(
-        ("environment", "code", "said"),
+        ("environment", "code", "output"),
         [
             ({"AWS_SECRET_ACCESS_KEY": "wrong"}, 82, "rejects the credentials"),
             ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, 82, "no credentials"),
             ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, 81, "no connection"),
         ],
     )
-    def test_what_a_user_gets_wrong(
+    def test_user_errors(
         self,
         tree: Path,
         bundle: str,
@@ -335,14 +333,14 @@ class TestScoring:
         monkeypatch: pytest.MonkeyPatch,
         environment: dict[str, str],
         code: int,
-        said: str,
+        output: str,
     ) -> None:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         options = ("--storage-option", "retry_timeout=1")
         assert run(bundle, f"s3://{tree.name}/in", *options) == code
         (line,) = capsys.readouterr().err.splitlines()
-        assert said in line
+        assert output in line
 
     def test_options_from_the_environment(
         self, tree: Path, bundle: str, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
@@ -353,8 +351,8 @@ class TestScoring:
         )
         assert run(bundle, f"s3://{tree.name}/in/a.parquet") == 0
 
-    def test_a_web_address(self, tree: Path, bundle: str, s3: LocalS3, tmp_path: Path) -> None:
-        """One that was signed, as stores hand them out: it is for GET alone, and has a query."""
+    def test_web_address(self, tree: Path, bundle: str, s3: LocalS3, tmp_path: Path) -> None:
+        """A presigned URL: it is for GET only, and has a query."""
         import boto3
         from botocore.config import Config
 
@@ -383,19 +381,19 @@ class TestScoring:
         assert back["id"].to_pylist() == list(range(2000, 3000))
 
 
-def test_what_fsspec_reads(bundle: str, tmp_path: Path) -> None:
+def test_fsspec_sources(bundle: str, tmp_path: Path) -> None:
     """With its file system in memory: prefixes, globs, files."""
     import fsspec
 
     memory = fsspec.filesystem("memory")
-    for place in range(3):
-        with memory.open(f"/tweets/day={place}/a.parquet", "wb") as file:
-            pq.write_table(pa.table({"id": [place], "text": ["hi"]}), file)
+    for index in range(3):
+        with memory.open(f"/tweets/day={index}/a.parquet", "wb") as file:
+            pq.write_table(pa.table({"id": [index], "text": ["hi"]}), file)
     try:
         assert run(bundle, "memory://tweets", "-o", str(tmp_path / "out")) == 0
         assert run(bundle, "memory://tweets/day=[12]/*.parquet", "-o", str(tmp_path / "some")) == 0
         assert run(bundle, "memory://tweets/day=0/a.parquet", "-o", str(tmp_path / "one.parquet")) == 0
-        assert sorted(contents(tmp_path / "out")) == [f"day={place}/a.parquet" for place in range(3)]
+        assert sorted(contents(tmp_path / "out")) == [f"day={index}/a.parquet" for index in range(3)]
         assert sorted(contents(tmp_path / "some")) == ["day=1/a.parquet", "day=2/a.parquet"]
         with pytest.raises(OutputWriteError, match="is read-only"):
             pairs("memory://tweets/day=0/a.parquet")
@@ -406,7 +404,7 @@ def test_what_fsspec_reads(bundle: str, tmp_path: Path) -> None:
 def _outage(
     faults: Faults, *, after: int, seconds: float | None
 ) -> tuple[threading.Thread, threading.Thread]:
-    """Cut the network once so many requests were seen, and mend it later."""
+    """Cut the network after so many requests, and restore it later."""
     cut = threading.Event()
 
     def lose() -> None:
@@ -415,12 +413,12 @@ def _outage(
         faults.down = True
         cut.set()
 
-    def mend() -> None:
+    def restore() -> None:
         cut.wait()
         if seconds is not None and not threading.Event().wait(seconds):
             faults.down = False
 
-    threads = threading.Thread(target=lose), threading.Thread(target=mend)
+    threads = threading.Thread(target=lose), threading.Thread(target=restore)
     for thread in threads:
         thread.start()
     return threads

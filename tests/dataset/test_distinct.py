@@ -22,7 +22,7 @@ class Clashing:
 
 
 @given(st.lists(st.integers(0, 30).map(Clashing), max_size=30), st.integers(0, 30).map(Clashing))
-def test_values_of_one_hash_are_told_apart(items: list[Clashing], other: Clashing) -> None:
+def test_hash_collisions_are_resolved(items: list[Clashing], other: Clashing) -> None:
     values = Values(items, lambda item: item)
     assert (other in values) == (other in items)
     assert values.repeated() == {item for item, count in Counter(items).items() if count > 1}

@@ -15,7 +15,7 @@ STATES = st.sampled_from(["done", "skipped"])
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), STATES), max_size=30), st.booleans())
-def test_it_is_as_a_dictionary(written: list[tuple[str, State]], clashing: bool) -> None:
+def test_behaves_like_a_dictionary(written: list[tuple[str, State]], clashing: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if clashing:
             patch.setattr(module, "hash", lambda name: ord(name) % 3, raising=False)
@@ -33,7 +33,7 @@ def test_it_is_as_a_dictionary(written: list[tuple[str, State]], clashing: bool)
             assert entries.line(name) == (entry_line(plain[name]) if name in plain else None)
 
 
-def test_one_that_is_added_later_counts() -> None:
+def test_later_entry_wins() -> None:
     entries = Entries()
     for rows in range(600):
         entry = Entry("done", f"{rows % 300}.parquet", INPUT, rows=rows)

@@ -51,8 +51,10 @@ def size_of(directory: Path) -> int:
 
 
 @pytest.mark.parametrize("more", [[], ["--partition-by", "lang"], ["--output-format", "csv"]])
-def test_the_command(inputs: Path, tmp_path: Path, bundle: str, disk: SmallDisk, more: list[str]) -> None:
-    """One line, its exit code, what has a name is whole; and on it goes after room is made."""
+def test_command_reports_the_full_disk(
+    inputs: Path, tmp_path: Path, bundle: str, disk: SmallDisk, more: list[str]
+) -> None:
+    """One line and its exit code; named files are complete, and the run resumes once there is room."""
     command = [sys.executable, "-m", "sentstream", "score", inputs, "--model", bundle, *more, "--output"]
     subprocess.run([*command, tmp_path / "whole/"], check=True, capture_output=True)
     whole = tree(tmp_path / "whole")
@@ -100,7 +102,7 @@ def test_in_the_middle_of_a_large_file(
     assert tree(disk.path / "out") == tree(tmp_path / "whole")
 
 
-def test_no_room_for_the_first_file(inputs: Path, bundle: str, disk: SmallDisk) -> None:
+def test_disk_full_for_the_first_file(inputs: Path, bundle: str, disk: SmallDisk) -> None:
     """Nothing is left but what makes it possible to go on."""
     disk.resize(4096 * 6)
     for options in ({}, {"partition_by": ["lang"]}):

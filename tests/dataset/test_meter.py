@@ -25,8 +25,8 @@ def rows(count: int) -> pa.Table:
     return pa.table({"text": [f"so good {row}" for row in range(count)]})
 
 
-def told(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[int, int]]:
-    """What is told of bytes."""
+def byte_progress(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[int, int]]:
+    """Return the reported byte progress."""
     seen: list[tuple[int, int]] = []
     with prepare([str(source)], output=f"{output}/", model=bundle, batch_rows=100, **options) as planned:
         planned.score(on_bytes=lambda done, total: seen.append((done, total)))
@@ -34,7 +34,7 @@ def told(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_it_grows_from_file_to_file(tmp_path: Path, bundle: str, kind: str) -> None:
+def test_progress_grows_across_files(tmp_path: Path, bundle: str, kind: str) -> None:
     (tmp_path / "in").mkdir()
     size = 0
     for name, count in (("a", 50), ("b", 20_000), ("c", 30_000)):
@@ -44,7 +44,7 @@ def test_it_grows_from_file_to_file(tmp_path: Path, bundle: str, kind: str) -> N
         else:
             pq.write_table(rows(count), path, row_group_size=1000)
         size += path.stat().st_size
-    seen = told(tmp_path / "in", tmp_path / "out", bundle)
+    seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle)
     assert {total for _, total in seen} == {size}
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1] == (size, size)
@@ -52,20 +52,18 @@ def test_it_grows_from_file_to_file(tmp_path: Path, bundle: str, kind: str) -> N
         assert len({done for done, _ in seen}) > 4
 
 
-def test_what_was_done_before_is_not_in_it(
-    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_progress_is_excluded(tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PIECES.items():
         monkeypatch.setattr(api, name, value)
     (tmp_path / "in").mkdir()
     pq.write_table(rows(400), tmp_path / "in" / "a.parquet", row_group_size=20)
     stop(tmp_path / "in", tmp_path / "out", bundle, 200)
-    seen = told(tmp_path / "in", tmp_path / "out", bundle, resume=True)
+    seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle, resume=True)
     assert 0 < seen[-1][1] < (tmp_path / "in" / "a.parquet").stat().st_size * 0.8
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_one_that_is_skipped_is_done(tmp_path: Path, bundle: str) -> None:
+def test_skipped_file_counts_as_done(tmp_path: Path, bundle: str) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text('text\n"never closed')
     pacsv.write_csv(rows(9000), tmp_path / "in" / "b.csv")
@@ -78,12 +76,14 @@ def test_one_that_is_skipped_is_done(tmp_path: Path, bundle: str) -> None:
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_text_is_told_while_it_is_read(tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_formats_report_while_reading(
+    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(small_files, "SMALL_BYTES", 0)
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
         pacsv.write_csv(rows(20_000), tmp_path / "in" / f"{name}.csv")
-    seen = told(tmp_path / "in", tmp_path / "out", bundle)
-    places = [done for done, _ in seen]
-    assert places == sorted(places)
-    assert places[-1] == seen[-1][1]
+    seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle)
+    done_bytes = [done for done, _ in seen]
+    assert done_bytes == sorted(done_bytes)
+    assert done_bytes[-1] == seen[-1][1]

@@ -27,11 +27,11 @@ def _files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("row", [0, 1, 89, 90, 637, 999])
-def test_a_row_is_found_in_its_row_group(row: int, files: list[Path]) -> None:
+def test_row_is_found_in_its_row_group(row: int, files: list[Path]) -> None:
     assert [read_text(str(file), row) for file in files] == [TEXTS[row]] * 2
 
 
-def test_what_is_not_there(files: list[Path], tmp_path: Path) -> None:
+def test_missing_row(files: list[Path], tmp_path: Path) -> None:
     for file in files:
         with pytest.raises(UsageError, match="has no row 1,000: it has 1,000"):
             read_text(str(file), 1_000)
@@ -41,7 +41,7 @@ def test_what_is_not_there(files: list[Path], tmp_path: Path) -> None:
         read_text(str(tmp_path), 0)
 
 
-def test_it_is_explained(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_row_is_explained(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(files[0]), "--row", "90", "--row", "0", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["tweets"]
     assert (first["text"], second["label"]) == (TEXTS[90], None)

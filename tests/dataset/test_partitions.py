@@ -86,7 +86,7 @@ def written(output: Path) -> pa.Table:
 
 
 class TestFolders:
-    def test_each_row_is_where_its_values_say(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_rows_are_in_the_folder_of_their_values(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         report = run(inputs, tmp_path / "out", bundle, partition_by=["lang", "day"])
         assert report.tally.rows == 360
         rows = written(tmp_path / "out")
@@ -119,7 +119,7 @@ class TestFolders:
         ids = pq.ParquetFile(path).read()["id"].to_pylist()
         assert ids == [row for row in range(180, 240) if row % 5 == 0 and row % 2 == 0]
 
-    def test_others_read_them(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_other_readers_read_the_folders(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         import duckdb
         import pandas as pd
 
@@ -135,8 +135,8 @@ class TestFolders:
         frame = pd.read_parquet(tmp_path / "some").groupby("lang", observed=True).size()
         assert sorted((lang, count) for lang, count in frame.items() if lang) == wanted
 
-    def test_the_input_s_own_folders(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
-        """They count, and are not there twice; as Hive has them, also where the rows have such a column."""
+    def test_folders_of_the_input(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+        """Hive folders override columns of the same name, so that there are no duplicates."""
         run(inputs, tmp_path / "out", bundle, partition_by=["day", "month"])
         below = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.parquet")}
         assert below == {
@@ -149,14 +149,14 @@ class TestFolders:
         run(inputs, tmp_path / "again", bundle, partition_by=["month"])
         assert "month" not in pq.read_schema(tmp_path / "again" / "month=1" / "x.parquet").names
 
-    def test_by_what_scoring_adds(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_partition_by_added_columns(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle, partition_by=["sentiment"], columns=["id"])
         run(inputs, tmp_path / "plain", bundle, columns=["id"])
         rows, plain = written(tmp_path / "out"), written(tmp_path / "plain")
         assert rows["sentiment"].to_pylist() == plain["sentiment"].to_pylist()
         assert len({*rows["sentiment"].to_pylist()}) > 1
 
-    def test_by_a_column_that_is_not_kept(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_partition_by_a_dropped_column(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle, partition_by=["lang"], columns=["id"])
         assert pq.read_schema(tmp_path / "out" / "lang=en" / "month=0" / "0.parquet").names[0:2] == [
             "id",
@@ -164,7 +164,7 @@ class TestFolders:
         ]
         assert written(tmp_path / "out")["lang"].to_pylist() == table(range(360))["lang"].to_pylist()
 
-    def test_only_rows_that_are_asked_for(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_only_requested_rows(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle, partition_by=["lang"], where="lang = 'en' and id < 100")
         assert {path.name for path in (tmp_path / "out").glob("*")} == {"_sentstream", "lang=en"}
         assert len(entries(tmp_path / "out")) == 6  # also those of which no row is
@@ -179,7 +179,7 @@ class TestFolders:
         assert (found.rows, found.sampled) == (360, 20)
         assert len(list((tmp_path / "out" / "lang=de").rglob("*.*"))) == 6
 
-    def test_lines_of_json_stay_as_they_are(self, tmp_path: Path, bundle: str) -> None:
+    def test_json_lines_are_unchanged(self, tmp_path: Path, bundle: str) -> None:
         lines = [{"text": f"good {row}", "lang": LANGS[row % 2], "x": row} for row in range(9)]
         source = tmp_path / "in.jsonl"
         source.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -224,8 +224,8 @@ class TestSplit:
                 for value in folders[name]
             ]
 
-    def test_any_types_beside(self) -> None:
-        """Also those that pyarrow takes no rows of."""
+    def test_other_columns_of_any_type(self) -> None:
+        """Also types that pyarrow cannot take rows of."""
         values = pa.array(["a", "bb", "ccc", "dddd"])
         batch = pa.record_batch(
             {
@@ -249,7 +249,7 @@ class TestSplit:
         assert (len(rows), spans) == (0, {})
 
     @pytest.mark.parametrize("held", [1, 2000, 1 << 30])
-    def test_where_rows_wait_does_not_matter(self, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    def test_buffering_does_not_matter(self, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
         """In memory or in a file, in batches of any size; with dictionaries, and ends of row groups."""
         monkeypatch.setattr(partitions, "HELD_BYTES", held)
         chance = np.random.default_rng(1)
@@ -276,7 +276,7 @@ class TestSplit:
                 assert len(rows) == count
                 assert writer.groups == [sum(row < 8 * 333 for row in wanted["id"].to_pylist())]
 
-    def test_names_that_files_cannot_share(self) -> None:
+    def test_case_insensitive_folder_names(self) -> None:
         def files(*names: str) -> list[tuple[str, Partitions]]:
             return [(name, Partitions.of(["day"], name, name, "out")) for name in names]
 
@@ -308,7 +308,7 @@ class Kept:
 
 class TestKilled:
     @pytest.mark.parametrize("large", [False, True])
-    def test_at_any_moment(self, tmp_path: Path, inputs: Path, bundle: str, large: bool) -> None:
+    def test_killed_at_any_moment(self, tmp_path: Path, inputs: Path, bundle: str, large: bool) -> None:
         from sentstream.dataset.formats import api
 
         options = {"partition_by": ["lang", "day"]}
@@ -332,7 +332,7 @@ class TestKilled:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
 
     @pytest.mark.usefixtures("pieces")
-    def test_pieces_are_put_together(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_pieces_are_assembled(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         """The rows of a folder come from several pieces, and not from all."""
         late = table(range(400)).set_column(2, "lang", pa.array(["en"] * 300 + ["fr"] * 100))
         pq.write_table(late, inputs / "large.parquet", row_group_size=20)
@@ -342,7 +342,9 @@ class TestKilled:
             assert pq.ParquetFile(path).read()["id"].to_pylist() == list(ids)
         assert not verify(tmp_path / "out", sample=50, model=bundle).findings
 
-    def test_what_was_removed_or_cut_is_made_again(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_removed_or_truncated_outputs_are_rewritten(
+        self, inputs: Path, tmp_path: Path, bundle: str
+    ) -> None:
         run(inputs, tmp_path / "out", bundle, partition_by=["lang"])
         first = tree(tmp_path / "out")
         (tmp_path / "out" / "lang=en" / "month=0" / "0.parquet").unlink()
@@ -352,7 +354,7 @@ class TestKilled:
         assert tree(tmp_path / "out") == first
 
     @pytest.mark.usefixtures("pieces")
-    def test_shards_are_one_run(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_shards_form_one_run(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         pq.write_table(table(range(400)), inputs / "large.parquet", row_group_size=20)
         run(inputs, tmp_path / "whole", bundle, partition_by=["lang"])
         stop(inputs, tmp_path / "out", bundle, 100, shard="2/3", partition_by=["lang"])
@@ -364,7 +366,7 @@ class TestKilled:
         assert not report.pending
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
-    def test_on_s3(
+    def test_partitions_on_s3(
         self,
         inputs: Path,
         tmp_path: Path,
@@ -395,7 +397,7 @@ class TestKilled:
 
 
 class TestOverwriting:
-    def test_nothing_of_an_earlier_run_stays(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_earlier_outputs_are_removed(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         """Rows would be there twice."""
         run(inputs, tmp_path / "out", bundle, partition_by=["lang"])
         pq.write_table(table(range(2)), inputs / "month=1" / "5.parquet")
@@ -409,7 +411,7 @@ class TestOverwriting:
         assert not list((tmp_path / "out").rglob("day=*/**/*.parquet"))
         assert not verify(tmp_path / "out").findings
 
-    def test_with_a_manifest_that_is_damaged_or_gone(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_damaged_or_missing_manifest(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         """The names tell."""
         run(inputs, tmp_path / "out", bundle, partition_by=["lang"])
         (tmp_path / "out" / "_sentstream" / "manifest.jsonl").write_bytes(b"x")
@@ -419,8 +421,8 @@ class TestOverwriting:
         assert (tmp_path / "out" / "notes.txt").exists()
 
 
-class TestRefused:
-    def test_outputs_that_are_there(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+class TestRejected:
+    def test_existing_outputs(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         (tmp_path / "out").mkdir()
         pq.write_table(table([1]), tmp_path / "out" / "x.parquet")
         for resume in (False, True):
@@ -445,7 +447,7 @@ class TestRefused:
             (["lang", "id"], UsageError, "more than 40 folders from one file"),
         ],
     )
-    def test_columns(
+    def test_invalid_columns(
         self,
         inputs: Path,
         tmp_path: Path,
@@ -462,7 +464,7 @@ class TestRefused:
             run(inputs, tmp_path / "out", bundle, partition_by=columns)
         assert not (tmp_path / "out").exists()
 
-    def test_places(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_invalid_outputs(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         source = str(inputs / "month=0" / "0.parquet")
         for output in (None, "-"):
             with (
@@ -476,7 +478,7 @@ class TestRefused:
         ):
             pass
 
-    def test_an_input_that_is_not_sound(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_invalid_input(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         path = inputs / "month=1" / "3.parquet"
         rows = pq.ParquetFile(path).read()
         pq.write_table(rows, path, write_page_checksum=True, compression="none")
@@ -489,7 +491,7 @@ class TestRefused:
         found = verify(tmp_path / "out")
         assert (found.findings, found.skipped) == ([], 1)
 
-    def test_no_room_for_rows_to_wait_in(
+    def test_disk_full_for_buffered_rows(
         self, inputs: Path, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(partitions, "HELD_BYTES", 1)
@@ -502,7 +504,7 @@ class TestRefused:
 
 
 class TestVerify:
-    def test_what_is_not_as_it_was_written(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_changed_outputs_are_found(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         out = tmp_path / "out"
         run(inputs, out, bundle, partition_by=["lang"])
         found = verify(out, inputs=[str(inputs)], sample=80, model=bundle)
@@ -516,7 +518,7 @@ class TestVerify:
             "lang=xx/1.parquet": "is not in the manifest",
         }
 
-    def test_the_manifest(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_manifest(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle, partition_by=["lang"])
         path = tmp_path / "out" / "_sentstream" / "manifest.jsonl"
         header, found = read_records(path.read_bytes(), "it", whole=True)
@@ -526,7 +528,7 @@ class TestVerify:
         assert {*names} == {name for name in tree(tmp_path / "out") if not name.startswith("_")}
 
 
-def test_the_command(
+def test_command(
     inputs: Path,
     tmp_path: Path,
     bundle: str,
@@ -560,8 +562,8 @@ def test_the_command(
     assert "360 of them in earlier runs" in capsys.readouterr().err
 
 
-def test_through_a_pipe(tmp_path: Path, bundle: str) -> None:
-    """Nothing to go on with, so no manifest; and all in its folders."""
+def test_from_standard_input(tmp_path: Path, bundle: str) -> None:
+    """Nothing to resume, so there is no manifest; and all files are in their folders."""
     pq.write_table(table(range(50)), tmp_path / "in.parquet")
     command = [sys.executable, "-m", "sentstream", "score", "-", "-o", str(tmp_path / "out")]
     command += ["--model", bundle, "--partition-by", "lang"]

@@ -61,7 +61,7 @@ def _pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestKilled:
-    def test_at_any_moment(self, tmp_path: Path, inputs: Path, bundle: str) -> None:
+    def test_killed_at_any_moment(self, tmp_path: Path, inputs: Path, bundle: str) -> None:
         files, kills = (200, 50) if LONG else (12, 12)
         for number in range(12, files):
             write(inputs / f"day={number % 3}" / f"{number}.parquet", 60, number * 60)
@@ -73,7 +73,7 @@ class TestKilled:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
 
     @pytest.mark.usefixtures("pieces")
-    def test_in_a_large_file(self, tmp_path: Path, bundle: str) -> None:
+    def test_killed_in_a_large_file(self, tmp_path: Path, bundle: str) -> None:
         write(tmp_path / "in" / "large.parquet", 600)
         run(tmp_path / "in", tmp_path / "whole", bundle)
         kills = 50 if LONG else 8
@@ -83,7 +83,7 @@ class TestKilled:
         assert killed >= kills // 3
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
-    def test_twice_done_is_once_done(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_resuming_a_finished_run_changes_nothing(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle)
         first = tree(tmp_path / "out")
         times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
@@ -94,7 +94,7 @@ class TestKilled:
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == times
 
 
-class TestRefused:
+class TestRejected:
     def test_without_resume(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         stop(inputs, tmp_path / "out", bundle, 200)
         with pytest.raises(OutputExistsError, match="already exists") as caught:
@@ -138,7 +138,7 @@ class TestRefused:
         with pytest.raises(ResumeError, match=r"0\.parquet changed after it was scored"):
             run(inputs, tmp_path / "out", bundle, resume=True)
 
-    def test_what_no_manifest_knows(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_output_without_manifest(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         write(tmp_path / "out" / "day=0" / "0.parquet", 3)
         with pytest.raises(OutputExistsError) as caught:
             run(inputs, tmp_path / "out", bundle, resume=True)
@@ -150,7 +150,7 @@ class TestRefused:
         with pytest.raises(UsageError, match="cannot be combined"):
             run(inputs, tmp_path / "out", bundle, overwrite=True, **options)
 
-    def test_outputs_that_no_entry_tells_of_yet(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_unrecorded_outputs(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         """Killed between the first output's name and the first entry."""
         run(inputs, tmp_path / "whole", bundle)
         code = (
@@ -168,16 +168,14 @@ class TestRefused:
     def test_two_runs_at_once(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
             assert plan.ledger is not None
-            with plan.ledger.writing(anew=False):
+            with plan.ledger.writing(fresh=False):
                 with pytest.raises(OutputBusyError, match="is being written by another run"):
                     run(inputs, tmp_path / "out", bundle)
                 with pytest.raises(OutputBusyError):
                     run(inputs, tmp_path / "out", bundle, shard="1/2")
         run(inputs, tmp_path / "out", bundle)
 
-    def test_a_run_that_looked_before_another_one_ended(
-        self, inputs: Path, tmp_path: Path, bundle: str
-    ) -> None:
+    def test_run_planned_before_another_ended(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
             run(inputs, tmp_path / "out", bundle)
             with pytest.raises(OutputBusyError, match="until now"):
@@ -202,7 +200,7 @@ class TestManifest:
         run(inputs, tmp_path / "out", bundle, overwrite=True)
         assert len(entries(tmp_path / "out")) == 12
 
-    def test_cut_off_anywhere(self, path: Path) -> None:
+    def test_truncated_anywhere(self, path: Path) -> None:
         data = path.read_bytes()
         for length in range(0, len(data), 97):
             with pytest.raises(ManifestError, match="is damaged"):
@@ -212,7 +210,9 @@ class TestManifest:
             with pytest.raises(ManifestError, match="is damaged"):
                 read_records(b"".join(lines[:count]), str(path), whole=True)
 
-    def test_of_a_newer_sentstream(self, inputs: Path, tmp_path: Path, bundle: str, path: Path) -> None:
+    def test_manifest_from_a_newer_version(
+        self, inputs: Path, tmp_path: Path, bundle: str, path: Path
+    ) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
         header, _ = read_records(lines[0] + lines[1], "a journal", whole=False)
         lines[0] = header_line(replace(header, format=2, sentstream="9.0"))
@@ -221,7 +221,7 @@ class TestManifest:
             run(inputs, tmp_path / "out", bundle, resume=True)
         assert caught.value.hint == "use sentstream 9.0 or newer, which wrote it"
 
-    def test_a_journal_whose_last_line_was_cut(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_journal_with_truncated_last_line(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "whole", bundle)
         stop(inputs, tmp_path / "cut", bundle, 400)
         (journal,) = (tmp_path / "cut" / "_sentstream").glob("journal-*")
@@ -230,16 +230,14 @@ class TestManifest:
         assert 0 < report.before.rows < 400
         assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
 
-    def test_files_that_came_since_are_scored_too(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_new_files_are_scored_too(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle)
         write(inputs / "day=9" / "new.parquet", 10)
         report = run(inputs, tmp_path / "out", bundle, resume=True)
         assert (report.tally.rows, report.before.rows) == (730, 720)
         assert "day=9/new.parquet" in entries(tmp_path / "out")
 
-    def test_an_output_that_was_removed_is_made_again(
-        self, inputs: Path, tmp_path: Path, bundle: str
-    ) -> None:
+    def test_removed_output_is_rewritten(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "out", bundle)
         first = tree(tmp_path / "out")
         (tmp_path / "out" / "day=0" / "3.parquet").unlink()
@@ -249,14 +247,14 @@ class TestManifest:
 
 
 class TestOneFile:
-    def test_a_small_one_leaves_nothing_beside_it(self, tmp_path: Path, bundle: str) -> None:
+    def test_small_file_leaves_no_manifest(self, tmp_path: Path, bundle: str) -> None:
         write(tmp_path / "in.parquet", 50)
         with prepare([str(tmp_path / "in.parquet")], model=bundle) as plan:
             plan.score()
         assert sorted(tree(tmp_path)) == ["in.parquet", "in.scored.parquet"]
 
     @pytest.mark.usefixtures("pieces")
-    def test_of_a_directory_begun_as_a_file(self, tmp_path: Path, bundle: str) -> None:
+    def test_file_run_resumed_as_directory(self, tmp_path: Path, bundle: str) -> None:
         """Once, the output of a directory with a single file was a file."""
         write(tmp_path / "in" / "a.parquet", 400)
         output = str(tmp_path / "out")
@@ -277,7 +275,7 @@ class TestOneFile:
 
     @pytest.mark.usefixtures("pieces")
     @pytest.mark.parametrize("resume", [False, True])
-    def test_a_large_one(self, tmp_path: Path, bundle: str, resume: bool) -> None:
+    def test_large_file(self, tmp_path: Path, bundle: str, resume: bool) -> None:
         write(tmp_path / "in.parquet", 400)
         with (
             prepare([str(tmp_path / "in.parquet")], model=bundle, resume=resume) as plan,
@@ -295,7 +293,7 @@ class TestOneFile:
             assert plan.score().before.rows == 400
 
     @pytest.mark.usefixtures("pieces")
-    def test_where_it_ends_does_not_matter(self, tmp_path: Path, bundle: str) -> None:
+    def test_output_location_does_not_matter(self, tmp_path: Path, bundle: str) -> None:
         """Threads, batches, a pipe, a directory: the same bytes."""
         write(tmp_path / "in.parquet", 400)
         run(tmp_path / "in.parquet", tmp_path / "a", bundle, threads=1, batch_rows=7)
@@ -330,7 +328,7 @@ with prepare([sys.argv[1]], output="-", model=sys.argv[2]) as plan:
 class TestShards:
     @pytest.mark.usefixtures("pieces")
     @pytest.mark.parametrize("count", [2, 3, 7])
-    def test_together_they_are_one_run(self, inputs: Path, tmp_path: Path, bundle: str, count: int) -> None:
+    def test_shards_form_one_run(self, inputs: Path, tmp_path: Path, bundle: str, count: int) -> None:
         write(inputs / "large.parquet", 400)
         run(inputs, tmp_path / "whole", bundle)
         rows = []
@@ -343,7 +341,7 @@ class TestShards:
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
     @pytest.mark.usefixtures("pieces")
-    def test_one_that_was_stopped_goes_on(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_stopped_shard_resumes(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         write(inputs / "large.parquet", 400)
         run(inputs, tmp_path / "whole", bundle)
         stop(inputs, tmp_path / "out", bundle, 100, shard="2/2")
@@ -353,7 +351,7 @@ class TestShards:
         assert not report.pending
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
-    def test_at_the_same_time(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_concurrent_shards(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         run(inputs, tmp_path / "whole", bundle)
         command = [sys.executable, "-m", "sentstream", "score", inputs, "-o", f"{tmp_path / 'out'}/"]
         with ExitStack() as stack:
@@ -364,26 +362,26 @@ class TestShards:
             assert [shard.wait(300) for shard in shards] == [0, 0, 0]
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
-    def test_another_split_is_refused_while_one_is_at_work(
+    def test_different_split_is_rejected_while_one_runs(
         self, inputs: Path, tmp_path: Path, bundle: str
     ) -> None:
         with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle, shard="1/2") as plan:
             assert plan.ledger is not None
-            with plan.ledger.writing(anew=False):
+            with plan.ledger.writing(fresh=False):
                 with pytest.raises(OutputBusyError):
                     run(inputs, tmp_path / "out", bundle, shard="1/3")
                 run(inputs, tmp_path / "out", bundle, shard="2/2")
 
     @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0", ""])
-    def test_what_is_no_shard(self, inputs: Path, tmp_path: Path, bundle: str, shard: str) -> None:
+    def test_invalid_shards(self, inputs: Path, tmp_path: Path, bundle: str, shard: str) -> None:
         with pytest.raises(UsageError, match="is not a shard"):
             run(inputs, tmp_path / "out", bundle, shard=shard)
 
 
-class TestUnsound:
+class TestInvalidInputs:
     @pytest.fixture(name="unsound")
     def _unsound(self, inputs: Path) -> Path:
-        """One file without a footer, and one whose pages are not what they were."""
+        """One file without a footer, and one with changed pages."""
         (inputs / "day=0" / "0.parquet").write_bytes(b"not Parquet at all")
         path = inputs / "day=1" / "4.parquet"
         table = pq.read_table(path)
@@ -392,7 +390,7 @@ class TestUnsound:
         path.write_bytes(data.replace(b"so good 250", b"so good 999"))
         return inputs
 
-    def test_they_are_skipped(self, unsound: Path, tmp_path: Path, bundle: str) -> None:
+    def test_invalid_inputs_are_skipped(self, unsound: Path, tmp_path: Path, bundle: str) -> None:
         with pytest.raises(InputFormatError):
             run(unsound, tmp_path / "out", bundle)
         report = run(unsound, tmp_path / "out", bundle, on_error="skip")
@@ -405,7 +403,7 @@ class TestUnsound:
         }
         assert len(list((tmp_path / "out").rglob("*.parquet"))) == 10
 
-    def test_once_repaired_they_are_scored(self, unsound: Path, tmp_path: Path, bundle: str) -> None:
+    def test_repaired_inputs_are_scored(self, unsound: Path, tmp_path: Path, bundle: str) -> None:
         run(unsound, tmp_path / "out", bundle, on_error="skip")
         write(unsound / "day=0" / "0.parquet", 60)
         write(unsound / "day=1" / "4.parquet", 60, 240)
@@ -415,7 +413,7 @@ class TestUnsound:
         run(unsound, tmp_path / "whole", bundle)
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
-    def test_the_command_says_so(self, unsound: Path, tmp_path: Path, bundle: str) -> None:
+    def test_command_reports_skipped_inputs(self, unsound: Path, tmp_path: Path, bundle: str) -> None:
         command = [sys.executable, "-m", "sentstream", "score", unsound, "-o", f"{tmp_path / 'out'}/"]
         done = subprocess.run(
             [*command, "--model", bundle, "--on-error", "skip", "--json"],
@@ -431,7 +429,7 @@ class TestUnsound:
         assert "2 inputs skipped, the first " in done.stderr
 
 
-def test_the_same_schema(inputs: Path, tmp_path: Path, bundle: str) -> None:
+def test_same_schema(inputs: Path, tmp_path: Path, bundle: str) -> None:
     run(inputs, tmp_path / "a", bundle, same_schema=True)
     pq.write_table(pa.table({"id": ["x"], "text": ["hi"]}), inputs / "other.parquet")
     with pytest.raises(ColumnTypeError, match=r"different columns: 'id' is int64 and string"):
@@ -440,7 +438,7 @@ def test_the_same_schema(inputs: Path, tmp_path: Path, bundle: str) -> None:
     run(inputs, tmp_path / "b", bundle)
 
 
-def test_a_file_that_grows_while_it_is_read(inputs: Path, tmp_path: Path, bundle: str) -> None:
+def test_file_grows_while_being_read(inputs: Path, tmp_path: Path, bundle: str) -> None:
     with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
         with (inputs / "day=2" / "11.parquet").open("ab") as file:
             file.write(b"more")

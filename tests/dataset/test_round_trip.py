@@ -119,8 +119,8 @@ def check(path: Path, bundle: str, **options: Any) -> pa.Table:
     for before, after in zip(given.schema, kept.schema, strict=True):
         assert after.equals(before, check_metadata=True)
         assert after.type == before.type
-    for place in range(given.num_columns):
-        assert kept.column(place).to_pylist().__repr__() == given.column(place).to_pylist().__repr__()
+    for index in range(given.num_columns):
+        assert kept.column(index).to_pylist().__repr__() == given.column(index).to_pylist().__repr__()
     metadata = dict(scored.schema.metadata)
     for key in (b"sentstream.model", b"sentstream.model_version", b"sentstream.model_digest"):
         assert metadata.pop(key)
@@ -151,7 +151,7 @@ def test_every_type(
 
 @pytest.mark.parametrize("arrow_schema", [True, False], ids=["by Arrow", "by others"])
 @pytest.mark.parametrize(("kind", "values"), EXTENSIONS, ids=[str(kind)[:40] for kind, _ in EXTENSIONS])
-def test_extension_types_inside_of_others(
+def test_nested_extension_types(
     tmp_path: Path, bundle: str, kind: pa.DataType, values: list[Any], arrow_schema: bool
 ) -> None:
     table = pa.table({"text": ["i love it", "so bad"], **nested(column(kind, values))})
@@ -159,7 +159,7 @@ def test_extension_types_inside_of_others(
     check(tmp_path / "in.parquet", bundle)
 
 
-def test_lists_of_json_and_uuid_that_duckdb_wrote(tmp_path: Path, bundle: str) -> None:
+def test_duckdb_lists_of_json_and_uuid(tmp_path: Path, bundle: str) -> None:
     duckdb.sql(
         f"""copy (select 'i love it' as text, ['{{"a": 1}}'::json, null] as documents, [uuid()] as ids,
         {{'id': uuid(), 'more': [uuid()]}} as struct, map {{'a': '[1]'::json}} as map)
@@ -199,14 +199,14 @@ def test_numbers_are_not_text(tmp_path: Path, bundle: str) -> None:
         score(tmp_path / "in.parquet", bundle)
 
 
-def test_odd_names(tmp_path: Path, bundle: str) -> None:
+def test_unusual_names(tmp_path: Path, bundle: str) -> None:
     names = ["a.b", "", "ü😂", "a b", "text", "a", "TEXT", "list.element", 'quote"', "x\0y"[:1]]
     table = pa.table([pa.array([f"i love {name}", None]) for name in names], names=names)
     pq.write_table(table, tmp_path / "in.parquet")
     check(tmp_path / "in.parquet", bundle)
 
 
-def test_dots_and_nests_in_a_choice_of_columns(tmp_path: Path, bundle: str) -> None:
+def test_dotted_and_nested_column_selection(tmp_path: Path, bundle: str) -> None:
     table = pa.table({"a": [{"b": 1}], "a.b": [2], "text": ["i love it"], "c": [3]})
     pq.write_table(table, tmp_path / "in.parquet")
     scored = score(tmp_path / "in.parquet", bundle, columns=["a.b", "a"])
@@ -214,7 +214,7 @@ def test_dots_and_nests_in_a_choice_of_columns(tmp_path: Path, bundle: str) -> N
     assert scored.select(["a.b", "a"]).to_pylist() == [{"a.b": 2, "a": {"b": 1}}]
 
 
-def test_namesakes_stay(tmp_path: Path, bundle: str) -> None:
+def test_duplicate_column_names_stay(tmp_path: Path, bundle: str) -> None:
     pq.write_table(pa.table([[1], ["hi"], [None]], names=["x", "text", "x"]), tmp_path / "in.parquet")
     check(tmp_path / "in.parquet", bundle)
 
@@ -228,7 +228,7 @@ def test_no_rows(tmp_path: Path, bundle: str, groups: int) -> None:
     assert check(tmp_path / "in.parquet", bundle).num_rows == 0
 
 
-def test_dictionaries_that_differ_by_row_group(tmp_path: Path, bundle: str) -> None:
+def test_dictionaries_differ_by_row_group(tmp_path: Path, bundle: str) -> None:
     kind = pa.dictionary(pa.int8(), pa.string())
     with pq.ParquetWriter(tmp_path / "in.parquet", pa.schema([("text", kind)])) as writer:
         for group in range(4):
@@ -238,7 +238,7 @@ def test_dictionaries_that_differ_by_row_group(tmp_path: Path, bundle: str) -> N
     assert scored.num_rows == 400
 
 
-def test_broken_utf8_stays_as_it_is_and_hurts_nobody(tmp_path: Path, bundle: str) -> None:
+def test_invalid_utf8_is_unchanged(tmp_path: Path, bundle: str) -> None:
     raw = pa.array([b"i love you", b"i \xff\xfe hate", b"it is awful", None])
     text = pa.Array.from_buffers(pa.string(), 4, raw.buffers())
     pq.write_table(pa.table({"text": text}), tmp_path / "in.parquet")
@@ -278,12 +278,12 @@ class TestOtherReaders:
         assert rows == [(row["sentiment"], row["sentiment_score"]) for row in expected]
 
 
-def test_how_it_is_written(tmp_path: Path, bundle: str) -> None:
+def test_parquet_settings(tmp_path: Path, bundle: str) -> None:
     pq.write_table(pa.table({"text": [f"i love {row}" for row in range(1000)]}), tmp_path / "in.parquet")
     score(tmp_path / "in.parquet", bundle, batch_rows=100)
     about = pq.ParquetFile(tmp_path / "out.parquet").metadata
     assert about.num_row_groups == 1
-    columns = [about.row_group(0).column(place) for place in range(about.num_columns)]
+    columns = [about.row_group(0).column(index) for index in range(about.num_columns)]
     assert {one.compression for one in columns} == {"ZSTD"}
     dictionaries = {one.path_in_schema: one.has_dictionary_page for one in columns}
     assert dictionaries["sentiment"]

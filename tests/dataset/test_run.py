@@ -60,7 +60,7 @@ texts = st.one_of(
 )
 
 
-class TestEachRowAlone:
+class TestIndependentRows:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         rows=st.lists(texts, max_size=40),
@@ -71,7 +71,7 @@ class TestEachRowAlone:
             [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
         ),
     )
-    def test_bit_for_bit(
+    def test_rows_are_scored_bit_for_bit(
         self,
         model: Model,
         bundle: str,
@@ -107,21 +107,21 @@ class TestEachRowAlone:
         assert tally.unlabeled == scored["sentiment"].null_count
         assert sum(tally.labels.values()) + tally.unlabeled == len(rows)
 
-    @pytest.mark.parametrize("place", [0, 1, 499, 998, 999])
-    def test_a_giant_anywhere(self, tmp_path: Path, model: Model, bundle: str, place: int) -> None:
+    @pytest.mark.parametrize("index", [0, 1, 499, 998, 999])
+    def test_huge_text_anywhere(self, tmp_path: Path, model: Model, bundle: str, index: int) -> None:
         rows: list[str | None] = [f"i love {row}" for row in range(1000)]
-        rows[place] = "i hate " + "x" * 3_000_000
+        rows[index] = "i hate " + "x" * 3_000_000
         pq.write_table(pa.table({"text": rows}), tmp_path / "in.parquet", row_group_size=300)
         report = run(tmp_path / "in.parquet", tmp_path / "out.parquet", bundle, batch_rows=128, threads=3)
         scored = pq.read_table(tmp_path / "out.parquet")
         assert report.tally.truncated == 1
         assert scored["text"].to_pylist() == rows
-        assert scored.slice(place, 1).drop_columns("text").to_pylist() == (
-            model.score([rows[place]]).drop_columns("text").to_pylist()
+        assert scored.slice(index, 1).drop_columns("text").to_pylist() == (
+            model.score([rows[index]]).drop_columns("text").to_pylist()
         )
 
     @pytest.mark.parametrize("precision", ["fp32", "int8"])
-    def test_threads_and_batches_give_the_same_bytes_of_data(self, tmp_path: Path, precision: Any) -> None:
+    def test_threads_and_batches_do_not_change_the_data(self, tmp_path: Path, precision: Any) -> None:
         bundle = str(make_bundle(tmp_path / "tiny", precision=precision))
         rows = [f"i love {row % 91} you " * (row % 7) for row in range(20_000)]
         pq.write_table(pa.table({"text": rows}), tmp_path / "in.parquet", row_group_size=3000)
@@ -134,7 +134,7 @@ class TestEachRowAlone:
         assert tables[0].equals(tables[2], check_metadata=True)
 
 
-class TestWhereTheTextIs:
+class TestTextLocations:
     """In a column of bytes without a mark, or inside of structs."""
 
     def file(self, path: Path, texts: list[bytes | None]) -> Path:
@@ -145,7 +145,7 @@ class TestWhereTheTextIs:
 
     @pytest.mark.parametrize("column", ["text", "data.text"])
     @pytest.mark.parametrize("columns", [None, ["id"]], ids=["all", "id"])
-    def test_it_scores_as_plain_text_does(
+    def test_nested_text_scores_like_plain_text(
         self, tmp_path: Path, bundle: str, column: str, columns: list[str] | None
     ) -> None:
         texts = [b"i love you", None, b"", b"not bad \xff\xfe", "hate 😂".encode()] * 400
@@ -160,7 +160,7 @@ class TestWhereTheTextIs:
         assert scored.column_names[: len(kept) + 1] == [*kept, "sentiment"]
         assert scored.select(kept).equals(pq.read_table(source, columns=kept))
 
-    def test_only_the_field_is_read_where_the_struct_is_not_kept(
+    def test_only_the_field_is_read_if_the_struct_is_dropped(
         self, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from sentstream.dataset import pieces as module
@@ -178,7 +178,7 @@ class TestWhereTheTextIs:
         data = pa.field("data", pa.struct([("text", pa.binary())]))
         assert schemas == [pa.schema([pa.field("id", pa.int64()), data])]
 
-    def test_a_missing_field_names_the_nearest(self, tmp_path: Path, bundle: str) -> None:
+    def test_missing_field_suggests_the_nearest(self, tmp_path: Path, bundle: str) -> None:
         source = self.file(tmp_path / "in.parquet", [b"i love you"])
         message = r"in\.parquet: no column 'data\.txt'; did you mean 'data\.text'"
         with pytest.raises(ColumnNotFoundError, match=message):
@@ -186,7 +186,7 @@ class TestWhereTheTextIs:
 
 
 class TestPieces:
-    def test_pieces_together_are_the_file(self, tmp_path: Path, model: Model) -> None:
+    def test_pieces_form_the_file(self, tmp_path: Path, model: Model) -> None:
         table = pa.table({"id": range(100), "text": [f"so bad {row}" for row in range(100)]})
         pq.write_table(table, tmp_path / "in.parquet", row_group_size=13)
         scorer = model.scorer(columns=["id"])
@@ -203,13 +203,13 @@ class TestPieces:
             expected
         )
 
-    def test_a_piece_can_be_sent_to_another_process(self, tmp_path: Path) -> None:
+    def test_piece_can_be_pickled(self, tmp_path: Path) -> None:
         (tmp_path / "in.parquet").write_bytes(b"not looked at")
         piece = Piece(local_file(tmp_path / "in.parquet"), 2, 3)
         assert pickle.loads(pickle.dumps(piece)) == piece
 
 
-class TestBeforeAnyWork:
+class TestEarlyErrors:
     @pytest.fixture(name="source")
     def _source(self, tmp_path: Path) -> Path:
         pq.write_table(pa.table({"id": [1], "text": ["hi"], "sentiment": ["old"]}), tmp_path / "in.parquet")
@@ -235,7 +235,7 @@ class TestBeforeAnyWork:
             ({"provider": "tpu"}, UsageError, "provider"),
         ],
     )
-    def test_what_is_refused(
+    def test_invalid_requests(
         self, source: Path, bundle: str, options: dict[str, Any], error: type[Exception], message: str
     ) -> None:
         everything = {"model": bundle, "provider": "cpu", **options}
@@ -243,20 +243,20 @@ class TestBeforeAnyWork:
             pass
         assert [path.name for path in source.parent.iterdir()] == ["in.parquet"]
 
-    def test_another_prefix_or_fewer_columns_do_not_clash(self, source: Path, bundle: str) -> None:
+    def test_other_prefix_or_fewer_columns_avoid_the_clash(self, source: Path, bundle: str) -> None:
         run(source, source.with_name("a.parquet"), bundle, prefix="mood")
         assert pq.read_schema(source.with_name("a.parquet")).names[2:5] == ["sentiment", "mood", "mood_score"]
         run(source, source.with_name("b.parquet"), bundle, columns=["id"])
         assert pq.read_schema(source.with_name("b.parquet")).names[:2] == ["id", "sentiment"]
 
-    def test_the_last_file_is_checked_before_the_first_is_scored(self, tmp_path: Path, bundle: str) -> None:
+    def test_last_file_is_checked_before_the_first_is_scored(self, tmp_path: Path, bundle: str) -> None:
         for name in "abc":
             pq.write_table(pa.table({"text" if name < "c" else "txt": ["hi"]}), tmp_path / f"{name}.parquet")
         with pytest.raises(ColumnNotFoundError, match=r"c\.parquet"):
             run(tmp_path, tmp_path / "out", bundle)
         assert not (tmp_path / "out").exists()
 
-    def test_a_type_that_cannot_be_written(self, tmp_path: Path, bundle: str) -> None:
+    def test_unwritable_type(self, tmp_path: Path, bundle: str) -> None:
         from sentstream.dataset.formats.parquet.writer import leaf_paths
 
         runs, empty = pa.run_end_encoded(pa.int32(), pa.string()), pa.list_(pa.struct([]))
@@ -268,7 +268,7 @@ class TestBeforeAnyWork:
         assert leaf_paths(pa.schema([schema.field("id"), schema.field("ids")])) == ["id", "ids.list.element"]
 
 
-class TestWhileWorking:
+class TestDuringTheRun:
     @pytest.fixture(name="half")
     def _half(self, tmp_path: Path) -> Path:
         """A file whose last row group is corrupt."""
@@ -281,12 +281,12 @@ class TestWhileWorking:
         return path
 
     @pytest.mark.parametrize("threads", [1, 3])
-    def test_corrupt_in_the_middle_leaves_nothing(self, half: Path, bundle: str, threads: int) -> None:
+    def test_corrupt_input_leaves_no_output(self, half: Path, bundle: str, threads: int) -> None:
         with pytest.raises(InputFormatError, match=r"half\.parquet, row group 4"):
             run(half, half.with_name("out.parquet"), bundle, batch_rows=100, threads=threads)
         assert [path.name for path in half.parent.iterdir()] == ["half.parquet"]
 
-    def test_files_before_a_corrupt_one_are_whole(self, half: Path, bundle: str) -> None:
+    def test_files_before_a_corrupt_one_are_complete(self, half: Path, bundle: str) -> None:
         pq.write_table(pa.table({"text": ["hi"]}), half.with_name("a.parquet"))
         with pytest.raises(InputFormatError):
             run(half.parent, half.parent / "out", bundle)
@@ -294,7 +294,7 @@ class TestWhileWorking:
         assert names == ["_sentstream", "a.parquet"]
         assert pq.read_table(half.parent / "out" / "a.parquet").num_rows == 1
 
-    def test_interrupted_by_its_caller(self, tmp_path: Path, bundle: str) -> None:
+    def test_interrupted_by_the_caller(self, tmp_path: Path, bundle: str) -> None:
         pq.write_table(pa.table({"text": ["hi"] * 5000}), tmp_path / "in.parquet")
 
         def stop(done: int, total: int) -> None:
@@ -307,7 +307,7 @@ class TestWhileWorking:
             plan.score(stop)
         assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
-    def test_an_output_that_appears_meanwhile(self, tmp_path: Path, bundle: str) -> None:
+    def test_output_appears_during_the_run(self, tmp_path: Path, bundle: str) -> None:
         pq.write_table(pa.table({"text": ["hi"]}), tmp_path / "in.parquet")
         target = tmp_path / "in.scored.parquet"
         with prepare([str(tmp_path / "in.parquet")], model=bundle) as plan:
@@ -317,7 +317,7 @@ class TestWhileWorking:
         assert target.read_bytes() == b"somebody else's"
 
 
-def test_the_report(tmp_path: Path, bundle: str) -> None:
+def test_report(tmp_path: Path, bundle: str) -> None:
     pq.write_table(pa.table({"text": ["i love you", None, "y" * 60]}), tmp_path / "in.parquet")
     seen: list[tuple[int, int]] = []
     with prepare([str(tmp_path / "in.parquet")], model=bundle, provider="cpu", threads=2) as plan:

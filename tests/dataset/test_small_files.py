@@ -53,7 +53,9 @@ def _inputs(folder: Path, write: Callable[[Path, pa.Table], None]) -> Path:
 
 
 @pytest.mark.parametrize("write", [_parquet, _csv, _jsonl])
-def test_each_is_opened_once(tmp_path: Path, bundle: str, write: Callable[[Path, pa.Table], None]) -> None:
+def test_each_file_is_opened_once(
+    tmp_path: Path, bundle: str, write: Callable[[Path, pa.Table], None]
+) -> None:
     """To be checked, fingerprinted and read."""
     inputs = _inputs(tmp_path / "in", write)
     with counted_opens(inputs) as opens:
@@ -62,7 +64,7 @@ def test_each_is_opened_once(tmp_path: Path, bundle: str, write: Callable[[Path,
     assert list(entries(tmp_path / "out").values()) == ["done"] * COUNT
 
 
-def test_what_is_not_kept_is_opened_once_more(
+def test_files_not_kept_are_opened_again(
     tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = _inputs(tmp_path / "in", _parquet)
@@ -75,7 +77,7 @@ def test_what_is_not_kept_is_opened_once_more(
 
 
 @pytest.mark.parametrize("change", ["longer", "touched", "gone"])
-def test_one_that_changes_after_it_was_looked_into(tmp_path: Path, bundle: str, change: str) -> None:
+def test_file_changes_after_inspection(tmp_path: Path, bundle: str, change: str) -> None:
     inputs = _inputs(tmp_path / "in", _parquet)
     path = inputs / "07.parquet"
     with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
@@ -92,7 +94,7 @@ def test_one_that_changes_after_it_was_looked_into(tmp_path: Path, bundle: str, 
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow", "arrow-stream", "orc", "csv", "jsonl"])
-def test_their_outputs_are_those_of_each_alone(tmp_path: Path, bundle: str, format: Format) -> None:
+def test_outputs_match_files_scored_alone(tmp_path: Path, bundle: str, format: Format) -> None:
     """Among them files without rows, of one row, with rows that get no label, and of other types."""
     inputs = tmp_path / "in"
     inputs.mkdir()
@@ -121,23 +123,23 @@ class TestCommits:
         return Entry("done", f"{rows}.parquet", Input("in", 1, "", ""), rows=rows)
 
     @pytest.mark.parametrize(("rows", "calls"), [(1, 1), (20_000, 3)])
-    def test_together(self, rows: int, calls: int) -> None:
-        told: list[list[Entry]] = []
-        with Commits(lambda entries: told.append(entries) if entries else None) as commits:
+    def test_outputs_are_committed_together(self, rows: int, calls: int) -> None:
+        recorded: list[list[Entry]] = []
+        with Commits(lambda entries: recorded.append(entries) if entries else None) as commits:
             for _ in range(3):
                 commits.add(ExitStack(), self.entry(rows))
                 if rows > 1:
                     commits.drain()
-        assert (len(told), sum(map(len, told))) == (calls, 3)
+        assert (len(recorded), sum(map(len, recorded))) == (calls, 3)
 
-    def test_before_an_error(self) -> None:
-        told: list[list[Entry]] = []
+    def test_earlier_outputs_are_committed_before_an_error(self) -> None:
+        recorded: list[list[Entry]] = []
 
         def fail() -> None:
             raise InputError("gone")
 
         def add() -> None:
-            with Commits(told.append) as commits:
+            with Commits(recorded.append) as commits:
                 stack = ExitStack()
                 stack.callback(fail)
                 commits.add(ExitStack(), self.entry(1))
@@ -146,11 +148,11 @@ class TestCommits:
 
         with pytest.raises(InputError, match="gone"):
             add()
-        assert sorted(entry.rows for entries in told for entry in entries) == [1, 2]
+        assert sorted(entry.rows for entries in recorded for entry in entries) == [1, 2]
 
-    def test_what_is_yet_to_be_written_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pending_outputs_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_UNDER_WAY_BYTES", 100)
-        told: list[list[Entry]] = []
+        recorded: list[list[Entry]] = []
         small_may_end, written = Event(), []
 
         def write(rows: int, wait: bool) -> Entry:
@@ -159,28 +161,28 @@ class TestCommits:
             written.append(rows)
             return self.entry(rows)
 
-        with Commits(told.append) as commits:
+        with Commits(recorded.append) as commits:
             commits.write(lambda: write(1, True), 60)
             commits.write(lambda: write(2, True), 40)
             assert not written  # nobody waits for as much as may be there
             commits.write(lambda: write(3, False), 1000)
             assert written == [3]
             small_may_end.set()
-        assert sorted(entry.rows for entries in told for entry in entries) == [1, 2, 3]
+        assert sorted(entry.rows for entries in recorded for entry in entries) == [1, 2, 3]
 
-    def test_one_that_cannot_be_written(self) -> None:
-        """It is told with one of the next, and those that could be are written down."""
-        told: list[list[Entry]] = []
+    def test_output_cannot_be_written(self) -> None:
+        """It is reported with a later one, and the outputs that could be written are recorded."""
+        recorded: list[list[Entry]] = []
 
         def fail() -> Entry:
             raise OutputWriteError("no room")
 
         def write() -> None:
-            with Commits(told.append) as commits:
+            with Commits(recorded.append) as commits:
                 commits.write(lambda: self.entry(1), 10)
                 commits.write(fail, 10)
                 commits.write(lambda: self.entry(2), 10)
 
         with pytest.raises(OutputWriteError, match="no room"):
             write()
-        assert 1 in {entry.rows for entries in told for entry in entries}
+        assert 1 in {entry.rows for entries in recorded for entry in entries}

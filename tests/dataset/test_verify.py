@@ -52,15 +52,15 @@ def problems(found: Verification) -> dict[str, str]:
     return {finding.name: finding.problem for finding in found.findings}
 
 
-def test_as_it_was_written(inputs: Path, out: Path, bundle: str) -> None:
+def test_unchanged_output_passes(inputs: Path, out: Path, bundle: str) -> None:
     found = verify(out, inputs=[str(inputs)], sample=40, model=bundle)
     assert not found.findings
     assert (found.outputs, found.rows, found.sampled, found.skipped) == (5, 150, 40, 0)
     assert found.bytes == sum(path.stat().st_size for path in out.rglob("*.parquet"))
 
 
-class TestFound:
-    def test_a_flipped_bit(self, out: Path) -> None:
+class TestFindings:
+    def test_flipped_bit(self, out: Path) -> None:
         path = out / "day=0" / "2.parquet"
         for at in (0, path.stat().st_size // 2, path.stat().st_size - 1):
             data = bytearray(path.read_bytes())
@@ -71,11 +71,11 @@ class TestFound:
             path.write_bytes(data)
         assert not verify(out).findings
 
-    def test_a_file_that_is_missing(self, out: Path) -> None:
+    def test_file_that_is_missing(self, out: Path) -> None:
         (out / "day=1" / "1.parquet").unlink()
         assert problems(verify(out)) == {"day=1/1.parquet": "is missing"}
 
-    def test_a_file_besides(self, out: Path) -> None:
+    def test_additional_file(self, out: Path) -> None:
         (out / "day=1" / "more.parquet").write_bytes(b"whatever")
         (out / "notes.txt").write_text("mine")
         (out / "_SUCCESS").touch()
@@ -84,7 +84,7 @@ class TestFound:
             "notes.txt": "is not in the manifest",
         }
 
-    def test_two_that_were_swapped(self, out: Path) -> None:
+    def test_swapped_files(self, out: Path) -> None:
         one, other = out / "day=0" / "0.parquet", out / "day=1" / "3.parquet"
         one.rename(out / "aside")
         other.rename(one)
@@ -94,20 +94,20 @@ class TestFound:
             "day=1/3.parquet": "has the contents of day=0/0.parquet",
         }
 
-    def test_another_models_file(self, out: Path, inputs: Path, tmp_path: Path) -> None:
+    def test_file_of_another_model(self, out: Path, inputs: Path, tmp_path: Path) -> None:
         score(inputs, tmp_path / "other", "sentiment140")
         os.replace(tmp_path / "other" / "day=0" / "0.parquet", out / "day=0" / "0.parquet")
         (problem,) = problems(verify(out)).values()
         assert problem.startswith("was scored by a different model, sentiment140 (sha256:")
 
     @pytest.mark.parametrize("keep", [0, 1, 3, -1])
-    def test_a_manifest_that_was_cut(self, out: Path, keep: int) -> None:
+    def test_truncated_manifest(self, out: Path, keep: int) -> None:
         path = out / "_sentstream" / "manifest.jsonl"
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
         (problem,) = problems(verify(out)).values()
         assert "is damaged" in problem
 
-    def test_a_run_that_is_not_finished(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_unfinished_run(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         def stop(done: int, total: int | None) -> None:
             if done >= 60:
                 raise KeyboardInterrupt
@@ -121,7 +121,7 @@ class TestFound:
             str((tmp_path / "out").resolve()): "the run is not finished: continue with --resume"
         }
 
-    def test_inputs(self, inputs: Path, out: Path) -> None:
+    def test_changed_inputs(self, inputs: Path, out: Path) -> None:
         (inputs / "day=0" / "0.parquet").unlink()
         pq.write_table(pa.table({"text": ["new"]}), inputs / "new.parquet")
         pq.write_table(pa.table({"text": ["other"]}), inputs / "day=1" / "1.parquet")
@@ -132,8 +132,8 @@ class TestFound:
             "1.parquet": "was modified after it was scored",
         }
 
-    def test_results_that_are_not_the_models(self, out: Path, inputs: Path, bundle: str) -> None:
-        """A manifest that is sound says nothing of results; samples do."""
+    def test_results_do_not_match_the_model(self, out: Path, inputs: Path, bundle: str) -> None:
+        """A valid manifest says nothing about the results; samples do."""
         path = out / "day=0" / "4.parquet"
         table = pq.read_table(path)
         place = table.schema.get_field_index("sentiment_score")
@@ -156,7 +156,7 @@ class TestFound:
 
 
 def seal(out: Path) -> None:
-    """Make the manifest say what is there now."""
+    """Update the manifest to match the files."""
     from dataclasses import replace
 
     from sentstream.dataset.manifest.records import end_line, entry_line, header_line, read_records
@@ -181,17 +181,17 @@ def test_every_format(inputs: Path, tmp_path: Path, bundle: str, kind: Format) -
     assert not verify(tmp_path / "out", sample=60, model=bundle).findings
 
 
-class TestRefused:
-    def test_no_manifest(self, inputs: Path) -> None:
+class TestRejected:
+    def test_missing_manifest(self, inputs: Path) -> None:
         with pytest.raises(InputNotFoundError, match="has no manifest"):
             verify(inputs)
 
-    def test_another_model_of_that_name(self, out: Path, tmp_path: Path) -> None:
+    def test_different_model_of_the_same_name(self, out: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "tiny", labels=LABELS, seed=5)
         with pytest.raises(UsageError, match="but the outputs are from sha256:"):
             verify(out, sample=1, model=str(other))
 
-    def test_outputs_without_their_texts(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+    def test_outputs_without_texts(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         score(inputs, tmp_path / "out", bundle, columns=["id"])
         with pytest.raises(UsageError, match="does not contain its texts"):
             verify(tmp_path / "out", sample=5, model=bundle)
@@ -199,7 +199,7 @@ class TestRefused:
         assert not found.findings
 
 
-def test_one_file(inputs: Path, tmp_path: Path, bundle: str) -> None:
+def test_single_file(inputs: Path, tmp_path: Path, bundle: str) -> None:
     source = inputs / "day=0" / "0.parquet"
     with prepare([str(source)], output=str(tmp_path / "one.parquet"), model=bundle, resume=True) as plan:
         plan.score()
@@ -208,7 +208,7 @@ def test_one_file(inputs: Path, tmp_path: Path, bundle: str) -> None:
     assert (found.outputs, found.sampled) == (1, 30)
 
 
-def test_the_command(out: Path, bundle: str) -> None:
+def test_command(out: Path, bundle: str) -> None:
     command = [sys.executable, "-m", "sentstream", "verify", str(out)]
     sound = subprocess.run(
         [*command, "--sample", "10", "--model", bundle], capture_output=True, text=True, check=False

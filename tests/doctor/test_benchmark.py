@@ -22,7 +22,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestMeasure:
     @pytest.mark.parametrize("threads", [1, 2])
-    def test_the_figures_fit_each_other(self, threads: int) -> None:
+    def test_figures_are_consistent(self, threads: int) -> None:
         found = measure(threads)
         assert found["model"] == "tweets"
         assert found["threads"] == threads
@@ -37,20 +37,20 @@ class TestMeasure:
         assert found["model_tweets_per_second"] > 0
         assert found["score_tweets_per_second"] > 0
 
-    def test_the_lines(self) -> None:
+    def test_lines(self) -> None:
         section = benchmark()
         arithmetic, speed = section.findings
         assert (arithmetic.verdict, speed.verdict) == ("ok", "ok")
         assert f"{section.facts['fraction']:.0%} of the" in arithmetic.text
         assert f"{section.facts['score_tweets_per_second']:,.0f} tweets/s" in speed.text
 
-    def test_the_second_is_a_second(self) -> None:
-        """As the module is written, whatever a test makes of it."""
+    def test_measures_for_one_second(self) -> None:
+        """The module's own value, regardless of what other tests set."""
         text = Path(module.__file__).read_text("utf-8")
         assert "_ROUNDS, _SLICE = 4, 0.08" in text
         assert 0.9 <= 4 * 0.08 * 3 <= 1.1
 
-    def test_without_a_default_model_there_is_a_note(
+    def test_missing_default_model_gives_a_note(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert list_models()
@@ -62,14 +62,14 @@ class TestMeasure:
 
 
 class TestWork:
-    def test_it_is_done_once_at_least(self) -> None:
+    def test_runs_at_least_once(self) -> None:
         calls: list[int] = []
         count, cpu, wall = module._work(lambda: calls.append(1), 0)
         assert (count, len(calls)) == (1, 1)
         assert cpu >= 0
         assert wall > 0
 
-    def test_waiting_is_no_processor_time(self) -> None:
+    def test_waiting_is_not_cpu_time(self) -> None:
         count, cpu, wall = module._work(lambda: time.sleep(0.05), 0.1)
         assert count >= 1
         assert cpu < wall / 2

@@ -81,7 +81,7 @@ class TestCpuinfo:
         assert found == name
         assert simd(flags) == kinds
 
-    def test_the_first_processor_counts(self) -> None:
+    def test_first_processor_counts(self) -> None:
         assert "avx2" in parse_cpuinfo(X86)[1]
 
 
@@ -90,7 +90,7 @@ class TestMeminfo:
         assert parse_meminfo(MEMORY) == (24684084 * 1024, 20889412 * 1024)
 
     @pytest.mark.parametrize("text", ["", "MemTotal: many kB\nMemAvailable: 1\n", "MemTotal 5 kB"])
-    def test_what_is_not_there_is_not_made_up(self, text: str) -> None:
+    def test_missing_values_stay_unknown(self, text: str) -> None:
         assert parse_meminfo(text) == (None, None)
 
 
@@ -99,10 +99,10 @@ def _proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of our own: /proc and control groups in a directory, empty at first; 8 cores."""
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
-    places = tmp_path / "cgroup", tmp_path / "self"
+    folders = tmp_path / "cgroup", tmp_path / "self"
     for module in (machine, session):
-        monkeypatch.setattr(module, "cpu_quota", partial(cpu_quota, *places))
-    monkeypatch.setattr(machine, "memory_limit", partial(memory_limit, *places))
+        monkeypatch.setattr(module, "cpu_quota", partial(cpu_quota, *folders))
+    monkeypatch.setattr(machine, "memory_limit", partial(memory_limit, *folders))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     (tmp_path / "cgroup").mkdir()
@@ -110,7 +110,7 @@ def _proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestProcessor:
-    def test_a_whole_machine(self, proc: Path) -> None:
+    def test_whole_machine(self, proc: Path) -> None:
         (proc / "cpuinfo").write_text(X86)
         section = processor()
         line, instructions = section.findings
@@ -119,7 +119,7 @@ class TestProcessor:
         assert section.facts["affinity"] == section.facts["cores"] == section.facts["threads"] == 8
         assert section.facts["quota"] is None
 
-    def test_half_a_core_is_one_worker_and_a_note(self, proc: Path) -> None:
+    def test_half_a_core_gives_one_worker_and_a_note(self, proc: Path) -> None:
         (proc / "cpuinfo").write_text(X86)
         (proc / "cgroup" / "cpu.max").write_text("50000 100000\n")
         section = processor()
@@ -129,13 +129,13 @@ class TestProcessor:
         assert line.hint is not None
         assert (section.facts["quota"], section.facts["threads"]) == (0.5, 1)
 
-    def test_a_quota_of_several(self, proc: Path) -> None:
+    def test_quota_of_several_cores(self, proc: Path) -> None:
         (proc / "cgroup" / "cpu.max").write_text("250000 100000\n")
         line = processor().findings[0]
         assert line.verdict == "ok"
         assert line.text.endswith("a quota of 2.5: score runs 3 threads")
 
-    def test_an_affinity(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_cpu_affinity(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
         line = processor().findings[0]
         assert line.text.endswith("8 cores, 1 of them for this process, no quota: score runs 1 thread")
@@ -152,7 +152,7 @@ class TestProcessor:
         assert section.findings[1].text == "this system does not report the instructions of its processor"
         assert {finding.verdict for finding in section.findings} == {"ok"}
 
-    def test_an_unknown_number_of_cores(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unknown_number_of_cores(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "cpu_count", lambda: None)
         monkeypatch.delattr(os, "sched_getaffinity", raising=False)
         assert "an unknown number of cores, no quota: score runs 1 thread" in processor().findings[0].text
@@ -174,7 +174,7 @@ class TestMemory:
         assert section.findings[0].verdict == "ok"
         assert section.facts["limit"] is None
 
-    def test_a_limit_too_small_is_a_note(self, proc: Path) -> None:
+    def test_small_limit_gives_a_note(self, proc: Path) -> None:
         (proc / "meminfo").write_text(MEMORY)
         (proc / "cgroup" / "memory.max").write_text(f"{2**28}\n")
         line = memory().findings[0]
@@ -182,12 +182,12 @@ class TestMemory:
         assert line.text.endswith("limited to 0.2 GiB")
         assert "0.5 GiB" in (line.hint or "")
 
-    def test_a_limit_that_suffices(self, proc: Path) -> None:
+    def test_sufficient_limit(self, proc: Path) -> None:
         (proc / "meminfo").write_text(MEMORY)
         (proc / "cgroup" / "memory.max").write_text(f"{2**30}\n")
         assert memory().findings[0].verdict == "ok"
 
-    def test_without_proc_the_system_is_asked(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_proc_sysconf_is_used(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert memory().facts["total"] == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         monkeypatch.delattr(os, "sysconf")
         section = memory()

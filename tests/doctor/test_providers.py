@@ -24,18 +24,18 @@ LACKING = (
 )
 
 
-class TestWhyNot:
-    def test_a_library_that_is_missing_is_named(self) -> None:
+class TestReasons:
+    def test_missing_library_is_named(self) -> None:
         reason, hint = why_not(GPU, LACKING)
         assert reason == "libcublasLt.so.13 does not load"
         assert how_to_install("cuda") in hint
 
-    def test_without_a_driver_no_library_would_help(self) -> None:
+    def test_missing_driver_comes_first(self) -> None:
         reason, hint = why_not(NO_DRIVER, LACKING)
         assert reason == NO_DRIVER.problem
         assert "pip install" not in hint
 
-    def test_else_the_error_itself(self) -> None:
+    def test_otherwise_the_error_is_shown(self) -> None:
         error = "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version"
         reason, hint = why_not(GPU, error)
         assert reason == error
@@ -45,14 +45,14 @@ class TestWhyNot:
 
 
 class TestProviders:
-    def test_the_cpu_runs_every_node(self) -> None:
+    def test_cpu_runs_every_node(self) -> None:
         found = probe("cpu")
         assert list(found) == ["nodes", "summary"]
         assert list(found["nodes"]) == [CPU]
         assert found["nodes"][CPU] > 10
         assert found["summary"] == f"{found['nodes'][CPU]} nodes on the CPU"
 
-    def test_a_gpu_is_held_against_the_cpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_gpu_results_are_compared_with_the_cpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Pretended(monkeypatch)
         found = probe("cuda")
         assert found["difference"] == 0  # it is the CPU, but for the graph
@@ -62,7 +62,7 @@ class TestProviders:
     @pytest.mark.parametrize(
         ("left", "verdict"), [([], "ok"), ([{"name": "x", "operator": "MatMulInteger"}], "note")]
     )
-    def test_nodes_that_are_left_on_the_cpu_are_a_note(
+    def test_nodes_left_on_the_cpu_give_a_note(
         self, monkeypatch: pytest.MonkeyPatch, left: list[Any], verdict: str
     ) -> None:
         found = {
@@ -79,17 +79,17 @@ class TestProviders:
         assert facts["driver"] == {"devices": 1, "problem": None, "names": ("A GPU",)}
         assert facts["compute_on_cpu"] == left
 
-    def test_all_that_is_listed_is_told(self) -> None:
+    def test_all_providers_are_reported(self) -> None:
         section = providers()
-        listed = import_runtime().get_available_providers()
-        assert section.facts["listed"] == listed
+        available = import_runtime().get_available_providers()
+        assert section.facts["listed"] == available
         assert section.facts["cpu"]["usable"] is True
-        told = "\n".join(finding.text for finding in section.findings)
-        for name in set(listed) - {CPU, CUDA}:
-            assert name.removesuffix("ExecutionProvider") in told
+        text = "\n".join(finding.text for finding in section.findings)
+        for name in set(available) - {CPU, CUDA}:
+            assert name.removesuffix("ExecutionProvider") in text
         assert "problem" not in {finding.verdict for finding in section.findings}
 
-    def test_cuda_where_it_is_not_built_in(self) -> None:
+    def test_cuda_is_not_built_in(self) -> None:
         if CUDA in import_runtime().get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
         section = providers()
@@ -100,7 +100,7 @@ class TestProviders:
         with pytest.raises(ProviderError, match="built without CUDA"):
             probe("cuda")
 
-    def test_a_gpu_that_lies_idle_is_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unused_gpu_gives_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
         if CUDA in import_runtime().get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
         monkeypatch.setattr(module, "driver", lambda: GPU)
@@ -109,14 +109,14 @@ class TestProviders:
         assert "there is a GPU" in line.text
         assert line.hint == f"pip uninstall onnxruntime, then {how_to_install('cuda')}"
 
-    def test_without_onnx_runtime_there_is_nothing_to_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_without_onnx_runtime(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(MissingExtraError):
             import_runtime()
         assert providers().facts is None
         assert providers().findings == []
 
-    def test_a_broken_default_model_is_not_the_providers_fault(
+    def test_broken_default_model_is_not_a_provider_problem(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setattr("sentstream.bundle.store.MODELS", tmp_path)
@@ -125,12 +125,12 @@ class TestProviders:
         assert line.text.startswith("not tried: ")
 
 
-class TestProbeApart:
-    def test_it_finds_what_this_process_finds(self) -> None:
+class TestProbeProcess:
+    def test_probe_agrees_with_this_process(self) -> None:
         found, error = module._probe_apart("cpu")
         assert (found, error) == (probe("cpu"), "")
 
-    def test_its_error_comes_back(self) -> None:
+    def test_probe_error_is_returned(self) -> None:
         if CUDA in import_runtime().get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
         found, error = module._probe_apart("cuda")
@@ -145,7 +145,7 @@ class TestProbeApart:
             ("import time; time.sleep(60)", "did not answer within 0.5 seconds"),
         ],
     )
-    def test_a_process_that_dies_or_hangs_takes_nobody_with_it(
+    def test_dead_or_hung_probe_is_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
     ) -> None:
         (tmp_path / "onnxruntime.py").write_text(code)

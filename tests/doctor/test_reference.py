@@ -39,7 +39,7 @@ def graph_of(*nodes: onnx.NodeProto, constants: dict[str, Any] | None = None) ->
 
 class TestEvaluate:
     @pytest.mark.parametrize("name", list_models())
-    def test_it_agrees_with_onnx_runtime_on_every_model_that_ships(self, name: str) -> None:
+    def test_agrees_with_onnx_runtime_on_shipped_models(self, name: str) -> None:
         bundle = load_bundle(name)
         difference = parity(bundle, Session(bundle, "cpu"))
         rounded = is_rounded(read_graph(bundle.model))
@@ -48,17 +48,17 @@ class TestEvaluate:
         assert 0 < difference < (module.ROUNDED_TOLERANCE if rounded else module.TOLERANCE)
 
     @pytest.mark.parametrize("pairs", [False, True])
-    def test_and_on_float_tables_with_and_without_pairs(self, tmp_path: Path, pairs: bool) -> None:
+    def test_agrees_on_float_tables_with_and_without_pairs(self, tmp_path: Path, pairs: bool) -> None:
         bundle = load_bundle(make_bundle(tmp_path / "tiny", pairs=pairs))
         assert 0 < parity(bundle, Session(bundle, "cpu")) < module.TOLERANCE
 
-    def test_and_on_states_that_are_whole_numbers(self, tmp_path: Path) -> None:
+    def test_agrees_on_integer_states(self, tmp_path: Path) -> None:
         made = make_bundle(tmp_path / "tiny", precision="int8", activation="hard_tanh")
         bundle = load_bundle(made)
         assert is_rounded(read_graph(bundle.model))
         assert 0 < parity(bundle, Session(bundle, "cpu")) < module.ROUNDED_TOLERANCE
 
-    def test_it_sees_other_weights(self, tmp_path: Path) -> None:
+    def test_detects_changed_weights(self, tmp_path: Path) -> None:
         one, other = (load_bundle(make_bundle(tmp_path / str(seed), seed=seed)) for seed in (0, 1))
         assert parity(one, Session(other, "cpu")) > 0.01
 
@@ -95,7 +95,7 @@ class TestEvaluate:
             (helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT64), "a Cast to type 7"),
         ],
     )
-    def test_what_it_does_not_know_it_says(self, node: onnx.NodeProto, message: str) -> None:
+    def test_unsupported_operators_are_reported(self, node: onnx.NodeProto, message: str) -> None:
         square = np.eye(2, dtype=np.float32)
         with pytest.raises(Unknown, match=message):
             evaluate(read_graph(graph_of(node, constants={"w": square})), {"x": square})
@@ -107,7 +107,7 @@ class TestEvaluate:
             (helper.make_tensor("w", TensorProto.INT64, [2], [1, 2]), "'w' in an unknown encoding"),
         ],
     )
-    def test_tensors_of_other_kinds_are_not_known(self, tensor: onnx.TensorProto, message: str) -> None:
+    def test_unsupported_tensor_types(self, tensor: onnx.TensorProto, message: str) -> None:
         model = onnx.load_from_string(graph_of(helper.make_node("Identity", ["x"], ["y"])))
         model.graph.initializer.append(tensor)
         with pytest.raises(Unknown, match=message):
@@ -116,7 +116,7 @@ class TestEvaluate:
 
 class TestProducts:
     @pytest.mark.parametrize("name", list_models())
-    def test_they_are_those_of_the_network(self, name: str) -> None:
+    def test_products_match_the_network(self, name: str) -> None:
         """Counted from the network's description: the first layer's kernel is folded into the tables."""
         bundle = load_bundle(name)
         *recurrent, pooling, dense = bundle.config["provenance"]["network"]["layers"]
@@ -128,12 +128,12 @@ class TestProducts:
         last = [one for one in found if not one.every_token]
         assert last == [Product(units[-1] * len(pooling["parts"]), dense["units"], False)]
 
-    def test_a_graph_without_any_has_none(self) -> None:
+    def test_graph_without_products(self) -> None:
         assert products(read_graph(graph_of(helper.make_node("Tanh", ["x"], ["y"])))) == []
 
 
 class TestGemm:
-    def test_the_file_is_sound_and_computes_the_chain(self) -> None:
+    def test_file_is_valid_and_computes_the_chain(self) -> None:
         data = gemm_chain(3, 300, 20, 4)
         model = onnx.load_from_string(data)
         onnx.checker.check_model(model, full_check=True)
@@ -149,27 +149,27 @@ class TestGemm:
             expected = expected @ weights["there"] @ weights["back"]
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
-    def test_the_products_are_those_that_are_counted(self) -> None:
+    def test_products_match_the_count(self) -> None:
         found = products(read_graph(gemm_chain(8, 12, 10, 6)))
         assert [(one.inner, one.outer) for one in found] == [(12, 10), (10, 12)] * 3
         assert {one.flops for one in found} == {240}
 
 
 class TestTweets:
-    def test_their_lengths_are_those_that_were_asked_for_and_so_are_their_tokens(self) -> None:
+    def test_lengths_and_tokens_are_as_requested(self) -> None:
         bundle = load_bundle("tweets-small")
         lengths = [1, 7, 30, 2]
         tweets = synthetic_tweets(bundle.text.vocabulary, lengths)
         assert [len(tweet.split()) for tweet in tweets.to_pylist()] == lengths
         assert bundle.text.encode(tweets).lengths.tolist() == lengths
 
-    def test_the_same_seed_gives_the_same(self) -> None:
+    def test_same_seed_gives_same_tweets(self) -> None:
         vocabulary = load_bundle("tweets-small").text.vocabulary
         one, same, other = (synthetic_tweets(vocabulary, [9] * 5, seed) for seed in (1, 1, 2))
         assert one.equals(same)
         assert not one.equals(other)
 
-    def test_a_vocabulary_without_plain_words(self) -> None:
+    def test_vocabulary_without_plain_words(self) -> None:
         assert synthetic_tweets(Vocabulary(["<pad>", "<unk>", ":)"]), [2]).to_pylist() == [":) :)"]
 
 
@@ -181,7 +181,7 @@ class TestModels:
         make_bundle(tmp_path / "another", name="another", seed=1)
         return tmp_path
 
-    def test_sound_ones(self) -> None:
+    def test_valid_models(self) -> None:
         section = models()
         assert [fact["name"] for fact in section.facts] == ["another", "tweets"]
         assert [fact["default"] for fact in section.facts] == [False, True]
@@ -191,7 +191,7 @@ class TestModels:
             assert fact["digest"][:19] in finding.text
             assert (finding.verdict, finding.exit_code) == ("ok", 0)
 
-    def test_one_that_was_changed_after_it_was_sealed(self, shipped: Path) -> None:
+    def test_model_changed_after_sealing(self, shipped: Path) -> None:
         with (shipped / "another" / "model.onnx").open("ab") as file:
             file.write(b"\0")
         section = models()
@@ -201,14 +201,14 @@ class TestModels:
         assert not section.facts[0]["sealed"]
         assert sound.verdict == "ok"
 
-    def test_results_that_are_too_far_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_results_off_by_too_much(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "TOLERANCE", 1e-12)
         for finding in models().findings:
             assert (finding.verdict, finding.exit_code) == ("problem", 1)
             assert "more than 1e-12" in finding.text
             assert finding.hint is not None
 
-    def test_a_graph_that_numpy_does_not_know_is_run_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unsupported_graph_is_run_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(module.evaluate.__globals__["_ATTRIBUTES"], "Tanh")
         section = models()
         for fact, finding in zip(section.facts, section.findings, strict=True):
@@ -217,7 +217,7 @@ class TestModels:
             assert "unsupported: the operator Tanh" in finding.text
             assert "two runs gave the same bits" in finding.text
 
-    def test_none_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_models(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sentstream.bundle.store.MODELS", tmp_path / "nowhere")
         (finding,) = models().findings
         assert (finding.verdict, finding.exit_code) == ("problem", 30)

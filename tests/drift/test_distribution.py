@@ -33,7 +33,7 @@ def seen(model: Model, texts: list[str | None], **more: float) -> Distribution:
 TEXTS = ["i love you", "zebra i zebra", None, "", "this is not so good", "qwerty", "great day !"]
 
 
-def test_counts_are_those_of_the_rows(model: Model) -> None:
+def test_counts_match_the_rows(model: Model) -> None:
     table = model.score(TEXTS)
     scores = [score for score in table["sentiment_score"].to_pylist() if score is not None]
     found = seen(model, TEXTS)
@@ -42,18 +42,18 @@ def test_counts_are_those_of_the_rows(model: Model) -> None:
         label: table["sentiment"].to_pylist().count(label) for label in ("negative", "neutral", "positive")
     }
     assert found.mean_score == pytest.approx(np.mean(scores))
-    for place, count in enumerate(found.scores):
-        assert count == sum(place / BINS <= score < (place + 1) / BINS for score in scores)
+    for index, count in enumerate(found.scores):
+        assert count == sum(index / BINS <= score < (index + 1) / BINS for score in scores)
     assert (found.words, found.unknown) == (3 + 3 + 5 + 1 + 3, 2 + 1)
     assert found.unknown_share == 3 / 15
 
 
-def test_a_text_of_known_words_has_no_unknown_one(model: Model) -> None:
+def test_known_words_are_not_unknown(model: Model) -> None:
     known = [word for word in WORDS if word.isalpha()]
     assert seen(model, [" ".join(known)]).unknown == 0
 
 
-def test_where_unknown_words_are_dropped_their_share_is_not_at_hand(tmp_path: Path) -> None:
+def test_no_unknown_share_if_unknown_words_are_dropped(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "drops", rules=TextRules(unknown="drop"))
     found = seen(Model.load(str(bundle), provider="cpu"), TEXTS)
     assert (found.unknown, found.unknown_share) == (None, None)
@@ -65,12 +65,12 @@ def test_uncertain_is_a_label(model: Model) -> None:
     assert seen(model, TEXTS, abstain=1.0).labels["uncertain"] == 5
 
 
-def test_a_score_of_1_is_in_the_last_cell() -> None:
+def test_score_of_1_is_in_the_last_bin() -> None:
     found = Distribution.of({"positive": 1}, np.array([1.0], np.float32), 1, 0)
     assert found.scores == (*(BINS - 1) * (0,), 1)
 
 
-def test_sums_are_those_of_all_texts_at_once(model: Model) -> None:
+def test_sums_match_all_texts_at_once(model: Model) -> None:
     parts = [seen(model, [text]) for text in TEXTS]
     together = sum(parts, Distribution())
     whole = seen(model, TEXTS)
@@ -78,7 +78,7 @@ def test_sums_are_those_of_all_texts_at_once(model: Model) -> None:
     json.dumps(whole.to_dict())
 
 
-def test_nothing_is_nothing() -> None:
+def test_empty_distribution() -> None:
     empty = Distribution()
     assert (empty.texts, empty.mean_score, empty.unknown_share) == (0, None, None)
 
@@ -90,11 +90,11 @@ class TestDistances:
         expected = sum((b - a) * math.log(b / a) for a, b in zip(one, other, strict=True))
         assert stability_index([30, 70], [60, 40]) == pytest.approx(expected)
 
-    def test_it_is_the_same_both_ways_and_finite_for_an_empty_cell(self) -> None:
+    def test_symmetric_and_finite_for_empty_bins(self) -> None:
         assert stability_index([5, 0], [1, 9]) == pytest.approx(stability_index([1, 9], [5, 0]))
         assert math.isfinite(stability_index([1000, 0], [0, 1000]))
 
-    def test_the_same_source_is_near_and_another_one_is_far(self) -> None:
+    def test_same_source_is_close_and_another_is_far(self) -> None:
         chance = np.random.default_rng(0)
 
         def drawn(shares: list[float], rows: int) -> list[int]:
@@ -108,14 +108,14 @@ class TestDistances:
             assert stability_index(drawn(usual, 100_000), drawn(skewed.tolist(), 1_000)) > PSI_SOME
         assert stability_index([70, 30], [30, 70]) > PSI_LARGE
 
-    def test_each_thing_moves_its_own(self) -> None:
+    def test_each_change_moves_one_distance(self) -> None:
         usual = Distribution({"a": 500, "b": 500}, (0, 1000, *(BINS - 2) * (0,)), 100.0, 10_000, 100)
         other = Distribution({"a": 500, "b": 500}, usual.scores, 100.0, 10_000, 5_000)
         far = usual.distances(other)
         assert far["words"] > PSI_LARGE
         assert far["labels"] == far["scores"] == 0
 
-    def test_a_label_that_is_new_counts(self) -> None:
+    def test_new_label_counts(self) -> None:
         usual = Distribution({"a": 1000}, (1000, *(BINS - 1) * (0,)))
         new = Distribution({"a": 500, "uncertain": 500}, usual.scores)
         assert usual.distances(new)["labels"] > PSI_LARGE

@@ -16,7 +16,7 @@ TEXTS = Distribution.of({"bad": 500, "good": 1_000}, SCORES, 12_000, 300)
 GOOD = HeldOut("validation rows of a.csv", TEXTS)
 
 
-def test_what_is_written_is_read_back() -> None:
+def test_round_trip() -> None:
     found = HeldOut.from_dict(json.loads(json.dumps(GOOD.to_dict())))
     assert found.to_dict() == GOOD.to_dict()
     assert (found.of, dict(found.texts.labels), found.texts.scores) == (GOOD.of, TEXTS.labels, TEXTS.scores)
@@ -24,17 +24,17 @@ def test_what_is_written_is_read_back() -> None:
     assert str(found) == "1,500 validation rows of a.csv"
 
 
-def test_the_sum_of_scores_has_no_digits_that_another_cpu_may_lack() -> None:
+def test_score_sum_is_rounded() -> None:
     near = Distribution(TEXTS.labels, TEXTS.scores, TEXTS.score_sum + 1e-5, TEXTS.words, TEXTS.unknown)
     assert HeldOut(GOOD.of, near).to_dict() == GOOD.to_dict()
 
 
-def test_unknown_words_that_are_dropped_uncounted() -> None:
+def test_unknown_words_not_counted() -> None:
     none = HeldOut(GOOD.of, Distribution.of(TEXTS.labels, SCORES, 12_000, None))
     assert HeldOut.from_dict(none.to_dict()).texts.unknown is None
 
 
-def test_scores_that_are_all_1_may_add_up_to_a_little_more() -> None:
+def test_score_sum_may_slightly_exceed_the_count() -> None:
     """A softmax of float32 can be the next number above 1."""
     sure = np.full(1_000, np.nextafter(np.float32(1), np.float32(2)))
     found = HeldOut("rows", Distribution.of({"good": 1_000}, sure, 1, 0))
@@ -42,7 +42,7 @@ def test_scores_that_are_all_1_may_add_up_to_a_little_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"of": None}, "of is not a line"),
         ({"of": ""}, "of is not a line"),
@@ -66,17 +66,17 @@ def test_scores_that_are_all_1_may_add_up_to_a_little_more() -> None:
         ({"labels": {"good": 20}, "scores": [1] * BINS, "score_sum": 9.0}, "20 texts are too few"),
     ],
 )
-def test_what_is_not_one(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_values(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         HeldOut.from_dict({**GOOD.to_dict(), **change})
 
 
 @pytest.mark.parametrize("found", [None, [], "rows", {}, {"of": "rows"}])
-def test_what_is_nothing_of_the_kind(found: Any) -> None:
+def test_invalid_types(found: Any) -> None:
     with pytest.raises(ValueError, match=r"not"):
         HeldOut.from_dict(found)
 
 
-def test_the_fewest() -> None:
+def test_minimum_number_of_texts() -> None:
     labels, scores = {"good": LEAST_TEXTS}, np.full(LEAST_TEXTS, 0.9, np.float32)
     assert HeldOut.from_dict(HeldOut("rows", Distribution.of(labels, scores, 1, 0)).to_dict())

@@ -51,7 +51,7 @@ def _tweets(con: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 class TestFunctions:
-    def test_what_they_give_is_what_score_writes(
+    def test_results_match_score(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tweets: pa.Table
     ) -> None:
         assert sentstream.duckdb.register(con, model) is model
@@ -62,7 +62,7 @@ class TestFunctions:
         )
         assert found == expected(model, tweets)
 
-    def test_a_struct_has_label_score_and_probabilities_and_nothing_else(
+    def test_struct_has_label_score_and_probabilities(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model
     ) -> None:
         sentstream.duckdb.register(con, model)
@@ -77,7 +77,7 @@ class TestFunctions:
         assert rows(con, "select count(*) from few where sentiment_of(text) is null") == [(3,)]
 
     @pytest.mark.parametrize("threads", [1, 7])
-    def test_whatever_the_threads(
+    def test_any_number_of_threads(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tweets: pa.Table, threads: int
     ) -> None:
         sentstream.duckdb.register(con, model)
@@ -101,7 +101,7 @@ class TestFunctions:
             sentstream.duckdb.register(con, model)
             assert threads() == chosen
 
-    def test_queries_at_once_from_several_threads(
+    def test_concurrent_queries(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tweets: pa.Table
     ) -> None:
         sentstream.duckdb.register(con, model)
@@ -110,13 +110,13 @@ class TestFunctions:
 
         def ask(part: int) -> None:
             assert rows(con.cursor(), sql.format(part)) == [
-                (place, wanted[place]) for place in range(part, len(wanted), 5)
+                (index, wanted[index]) for index in range(part, len(wanted), 5)
             ]
 
         with ThreadPoolExecutor(5) as pool:
             list(pool.map(ask, range(5)))
 
-    def test_in_a_condition_and_over_nothing(
+    def test_conditions_and_empty_tables(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model
     ) -> None:
         sentstream.duckdb.register(con, model)
@@ -133,8 +133,8 @@ class TestFunctions:
         assert rows(con, "select sentiment('I love it'), sentiment('')") == [("uncertain", None)]
 
 
-class TestRegistering:
-    def test_two_models_side_by_side(
+class TestRegistration:
+    def test_two_models(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tmp_path: Path
     ) -> None:
         other = make_bundle(tmp_path / "other", labels=("sad", "glad"), seed=3)
@@ -144,7 +144,7 @@ class TestRegistering:
         assert ours in model.labels
         assert set(theirs) == {"label", "score", "prob_sad", "prob_glad"}
 
-    def test_again_with_another_model(
+    def test_replacing_a_model(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tmp_path: Path
     ) -> None:
         sentstream.duckdb.register(con, model)
@@ -152,7 +152,7 @@ class TestRegistering:
         assert rows(con, "select sentiment('I love it')")[0][0] in ("sad", "glad")
         assert "prob_glad" in rows(con, "select sentiment_of('I love it')")[0][0]
 
-    def test_a_database_file_keeps_nothing_of_it(self, model: sentstream.Model, tmp_path: Path) -> None:
+    def test_database_file_stores_nothing(self, model: sentstream.Model, tmp_path: Path) -> None:
         with duckdb.connect(tmp_path / "tweets.duckdb") as con:
             sentstream.duckdb.register(con, model)
             con.execute("create table scored as select sentiment('I love it') as label")
@@ -161,7 +161,7 @@ class TestRegistering:
             with pytest.raises(duckdb.CatalogException, match="sentiment"):
                 con.execute("select sentiment('I love it')")
 
-    def test_connections_to_one_database_share_them(
+    def test_connections_share_functions(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model
     ) -> None:
         sentstream.duckdb.register(con, model)
@@ -171,17 +171,15 @@ class TestRegistering:
             sentstream.duckdb.register(cursor, model)
 
     @pytest.mark.parametrize("name", ["", "1st", "a b", 'a"; drop table t; --', "größe"])
-    def test_names_that_are_none(
-        self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, name: str
-    ) -> None:
+    def test_invalid_names(self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, name: str) -> None:
         with pytest.raises(UsageError, match="not a valid function name"):
             sentstream.duckdb.register(con, model, name=name)
 
-    def test_a_name_of_duckdbs_own(self, con: duckdb.DuckDBPyConnection, model: sentstream.Model) -> None:
+    def test_builtin_function_name(self, con: duckdb.DuckDBPyConnection, model: sentstream.Model) -> None:
         with pytest.raises(UsageError, match="already has a function lower"):
             sentstream.duckdb.register(con, model, name="lower")
 
-    def test_what_cannot_be_registered(
+    def test_invalid_registrations(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tmp_path: Path
     ) -> None:
         with pytest.raises(BundleNotFoundError):
@@ -191,7 +189,7 @@ class TestRegistering:
         with pytest.raises(duckdb.CatalogException):
             con.execute("select sentiment('I love it')")
 
-    def test_what_is_not_text(self, con: duckdb.DuckDBPyConnection, model: sentstream.Model) -> None:
+    def test_non_text_arguments(self, con: duckdb.DuckDBPyConnection, model: sentstream.Model) -> None:
         sentstream.duckdb.register(con, model)
         with pytest.raises(duckdb.BinderException, match="VARCHAR"):
             con.execute("select sentiment(17)")

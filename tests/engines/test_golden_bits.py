@@ -25,7 +25,7 @@ def by_files(folder: Path) -> pa.Table:
 
 
 def by_batches(folder: Path) -> pa.Table:
-    """Of other sizes than any other."""
+    """Of different sizes than any other."""
     model = golden_model()
     return pa.Table.from_batches(map(model.score_batch, golden_tweets().to_batches(max_chunksize=777)))
 
@@ -67,7 +67,7 @@ DOORS = {
 }
 
 
-def test_there_is_something_to_compare() -> None:
+def test_golden_bits_exist() -> None:
     found = golden_bits()
     assert len(found) == ROWS
     assert sum(row[1] is None for row in found) == sum(text is None or not text.strip() for text in ODD)
@@ -76,5 +76,5 @@ def test_there_is_something_to_compare() -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_every_door_gives_the_same_bits(door: str, tmp_path: Path) -> None:
+def test_every_integration_gives_the_same_bits(door: str, tmp_path: Path) -> None:
     assert bits(DOORS[door](tmp_path)) == golden_bits()

@@ -23,7 +23,7 @@ ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_p
 
 
 @pytest.mark.parametrize("kind", [object, "str", "category", "string[pyarrow]"])
-def test_what_it_adds_is_what_score_writes(model: sentstream.Model, kind: Any) -> None:
+def test_added_columns_match_score(model: sentstream.Model, kind: Any) -> None:
     frame = pd.DataFrame(
         {
             "when": pd.date_range("2026-01-01", periods=len(TEXTS), tz="Europe/Zurich"),
@@ -42,7 +42,7 @@ def test_what_it_adds_is_what_score_writes(model: sentstream.Model, kind: Any) -
     assert scored.attrs["sentstream.model_digest"] == model.digest
 
 
-def test_an_index_that_repeats_itself(model: sentstream.Model) -> None:
+def test_duplicate_index(model: sentstream.Model) -> None:
     frame = pd.DataFrame({"text": ["I love it", "bad", None]}, index=["a", "a", "b"])
     scored = sentstream.pandas.score(frame, model=model)
     assert scored.index.tolist() == ["a", "a", "b"]
@@ -63,7 +63,7 @@ def test_no_rows(model: sentstream.Model) -> None:
     assert scored["sentiment_score"].dtype == "float32"
 
 
-def test_surrogates_stay_in_their_rows(model: sentstream.Model) -> None:
+def test_surrogates_do_not_shift_rows(model: sentstream.Model) -> None:
     frame = pd.DataFrame({"text": pd.Series(["good\ud800", float("nan"), "bad"], dtype=object)})
     found = sentstream.pandas.score(frame, model=model)[ADDED]
     wanted = sentstream.pandas.score(pd.DataFrame({"text": ["good\ufffd", None, "bad"]}), model=model)[ADDED]
@@ -81,7 +81,7 @@ def test_surrogates_stay_in_their_rows(model: sentstream.Model) -> None:
         ({"text": ["a"]}, {"prefix": ""}, UsageError, "prefix"),
     ],
 )
-def test_what_cannot_be_scored(
+def test_unscorable_input(
     model: sentstream.Model, frame: Any, settings: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -94,6 +94,6 @@ def test_duplicate_columns(model: sentstream.Model) -> None:
         sentstream.pandas.score(frame, model=model)
 
 
-def test_no_such_model(tmp_path: Path) -> None:
+def test_missing_model(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError):
         sentstream.pandas.score(pd.DataFrame({"text": ["a"]}), model=tmp_path / "none")

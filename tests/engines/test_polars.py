@@ -32,7 +32,7 @@ def expected(model: sentstream.Model, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
-def test_what_they_give_is_what_score_writes(
+def test_results_match_score(
     model: sentstream.Model, frame: pl.DataFrame, engine: Literal["in-memory", "streaming"]
 ) -> None:
     text: Any = pl.col("text")
@@ -40,7 +40,7 @@ def test_what_they_give_is_what_score_writes(
     assert query.collect(engine=engine).equals(expected(model, frame))
 
 
-def test_a_file_is_scored_as_it_streams(model: sentstream.Model, frame: pl.DataFrame, tmp_path: Path) -> None:
+def test_streaming_from_a_file(model: sentstream.Model, frame: pl.DataFrame, tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "in.parquet", row_group_size=20_000)
     query = pl.scan_parquet(tmp_path / "in.parquet").with_columns(
         label=Sentiment(pl.col("text")).label(model), score=Sentiment(pl.col("text")).score(model)
@@ -52,7 +52,7 @@ def test_a_file_is_scored_as_it_streams(model: sentstream.Model, frame: pl.DataF
     assert found.select("label", "score").equals(expected(model, frame).select("label", "score"))
 
 
-def test_types_are_known_before_anything_runs(model: sentstream.Model) -> None:
+def test_schema_is_known_before_running(model: sentstream.Model) -> None:
     text = Sentiment(pl.col("text"))
     nothing = pl.LazyFrame({"text": []}, {"text": pl.String})
     query = nothing.select(text.label(model), score=text.score(model), of=text.of(model))
@@ -66,12 +66,12 @@ def test_types_are_known_before_anything_runs(model: sentstream.Model) -> None:
     assert query.collect().schema == query.collect_schema()
 
 
-def test_nulls_are_whole(model: sentstream.Model) -> None:
+def test_nulls_have_no_fields(model: sentstream.Model) -> None:
     found = pl.DataFrame({"text": TEXTS}).select(Sentiment(pl.col("text")).of(model))["text"]
     assert found.is_null().to_list() == [False, True, True, True, False, False, False, False]
 
 
-def test_in_conditions_groups_and_of_categories(model: sentstream.Model) -> None:
+def test_conditions_groups_and_categories(model: sentstream.Model) -> None:
     text = Sentiment(pl.col("text"))
     frame = pl.DataFrame({"text": pl.Series(TEXTS, dtype=pl.Categorical), "even": [True, False] * 4})
     labels = frame.select(text.label(model))["text"]
@@ -82,7 +82,7 @@ def test_in_conditions_groups_and_of_categories(model: sentstream.Model) -> None
     assert counts == [labels.gather_every(2, 1).count(), labels.gather_every(2).count()]
 
 
-def test_a_plan_travels(model: sentstream.Model) -> None:
+def test_plan_is_serializable(model: sentstream.Model) -> None:
     plan = pl.LazyFrame({"text": TEXTS}).select(Sentiment(pl.col("text")).label(model))
     again = pickle.loads(pickle.dumps(plan))
     assert again.collect()["text"].to_list() == model.score(TEXTS)["sentiment"].to_pylist()
@@ -94,7 +94,7 @@ def test_abstaining(model: sentstream.Model) -> None:
     assert found["text"].to_list() == ["uncertain", None]
 
 
-def test_what_is_wrong_is_said_when_the_expression_is_made(model: sentstream.Model, tmp_path: Path) -> None:
+def test_errors_come_when_the_expression_is_built(model: sentstream.Model, tmp_path: Path) -> None:
     text = Sentiment(pl.col("text"))
     with pytest.raises(UsageError, match="abstain"):
         text.label(model, abstain=2)
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_said_when_the_expression_is_made(model: sentstream.Mod
         pl.DataFrame({"text": [1]}).select(text.label(model))
 
 
-def test_a_namespace_of_all_expressions() -> None:
+def test_namespace_is_registered() -> None:
     code = (
         "import polars as pl; assert not hasattr(pl.Expr, 'sentiment')\n"
         "import sentstream; sentstream.polars; assert hasattr(pl.Expr, 'sentiment')"

@@ -23,14 +23,14 @@ import pytest
 from bundles import make_bundle
 from effort import LONG, cases
 from golden import bits, golden_bits, golden_tweets
-from processes import PATIENCE, await_, child
-from ray_tools import LocalRay, await_workers, kill, local_ray, said_by_servers
+from processes import PATIENCE, child, wait_until
+from ray_tools import LocalRay, await_workers, kill, local_ray, server_logs
 
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
 from sentstream.dataset import open_source
 from sentstream.engines.ray.cluster import RETRIES, _start
-from sentstream.engines.worker import Guard, check_model, check_sight
+from sentstream.engines.worker import Guard, check_model, check_visibility
 from sentstream.errors import ClusterPathError, ClusterUnreachableError, ClusterVersionError
 from sentstream.storage.local import LocalStorage, local_file
 from tools.local_stores import LocalS3
@@ -95,14 +95,14 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-def but_names(files: dict[str, bytes]) -> dict[str, bytes]:
+def without_names(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files without the manifest, which names the inputs."""
     return {name: data for name, data in files.items() if not name.startswith("_sentstream/")}
 
 
 def ended(process: subprocess.Popen[Any], code: int = 0) -> str:
     out, err = output_of(process)
-    assert process.returncode == code, f"{err}\n{said_by_servers()}"
+    assert process.returncode == code, f"{err}\n{server_logs()}"
     assert "Traceback" not in err
     return str(out)
 
@@ -117,13 +117,13 @@ def refused(process: subprocess.Popen[Any], code: int) -> str:
 
 
 def output_of(process: subprocess.Popen[Any]) -> tuple[str, str]:
-    """What it wrote. One that does not end says where it is, and so do the cluster's servers for clients."""
+    """Return its output; if it hangs, its stack and the logs of the cluster's client servers."""
     try:
         return process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         out, err = process.communicate()
-        raise AssertionError(f"it does not end:\n{out}\n{err}\n{said_by_servers()}") from None
+        raise AssertionError(f"it does not end:\n{out}\n{err}\n{server_logs()}") from None
 
 
 def driver(
@@ -135,8 +135,8 @@ def driver(
     return child([sys.executable, *program, *given], env=environment, text=True, **pipes)
 
 
-class TestConnecting:
-    """Ray's server for clients, whose process for a client crashes now and then; nobody can have it do so."""
+class TestConnection:
+    """Ray's client server crashes sporadically, which a test cannot provoke."""
 
     def failing(self, *errors: Exception) -> tuple[Any, list[str]]:
         asked: list[str] = []
@@ -149,7 +149,7 @@ class TestConnecting:
 
         return SimpleNamespace(init=init), asked
 
-    def test_it_is_asked_again(self) -> None:
+    def test_connection_is_retried(self) -> None:
         ray, asked = self.failing(ConnectionError("gone"), RuntimeError("psutil.ZombieProcess"))
         _start(ray, "ray://there:1")
         assert asked == ["ray://there:1"] * 3
@@ -162,7 +162,7 @@ class TestConnecting:
             ("ray://there:1", "Version mismatch", 1, ClusterVersionError),
         ],
     )
-    def test_not_for_ever(
+    def test_connection_retries_are_limited(
         self, address: str, error: str, asked: int, expected: type[ClusterUnreachableError]
     ) -> None:
         ray, addresses = self.failing(*[ConnectionError(error)] * 3)
@@ -171,8 +171,8 @@ class TestConnecting:
         assert len(addresses) == asked
 
 
-class TestTheSameBytes:
-    def test_here(
+class TestSameBytes:
+    def test_local_files(
         self,
         ray: LocalRay,
         tweets: Path,
@@ -187,19 +187,19 @@ class TestTheSameBytes:
             report = json.loads(ended(process))
         assert report["rows"] == ALL
         assert sum(node["rows"] for node in report["nodes"]) == report["rows"]
-        assert but_names(everything(tmp_path / "out")) == but_names(expected)
+        assert without_names(everything(tmp_path / "out")) == without_names(expected)
         assert main(["verify", str(tmp_path / "out")]) == 0
 
-    def test_in_a_store_by_a_client_of_the_cluster(
+    def test_object_store_and_ray_client(
         self, ray: LocalRay, s3: LocalS3, tweets: Path, bundle: str, expected: dict[str, bytes]
     ) -> None:
         given = arguments(bundle, "s3://tweets/in", "s3://tweets/client", "--on", ray.client)
         with driver(ray, given, **s3.environment, RAY_ADDRESS="") as process:
             ended(process)
-        assert but_names(everything(tweets.parent / "client")) == but_names(expected)
+        assert without_names(everything(tweets.parent / "client")) == without_names(expected)
         assert not s3.uploads()
 
-    def test_rows_and_columns_that_are_asked_for(
+    def test_selected_rows_and_columns(
         self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path
     ) -> None:
         """A single file, whose manifest goes."""
@@ -218,9 +218,9 @@ class TestTheSameBytes:
         assert main(arguments(bundle, source, tmp_path / "here", *more)) == 0
         with driver(ray, arguments(bundle, source, tmp_path / "there", *more, "--on", "ray")) as process:
             ended(process)
-        assert but_names(everything(tmp_path / "there")) == but_names(everything(tmp_path / "here"))
+        assert without_names(everything(tmp_path / "there")) == without_names(everything(tmp_path / "here"))
 
-    def test_folders_of_columns(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
+    def test_hive_folders(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
         """Of small files, and of a large one in parts; one of the columns is what scoring adds."""
         source = tmp_path / "in"
         shutil.copytree(tweets / "day=2", source)
@@ -242,8 +242,8 @@ class TestTheSameBytes:
         assert bits(pq.read_table(tmp_path / "out")) == golden_bits()
 
 
-class TestWhoeverDies:
-    def test_workers(
+class TestFailures:
+    def test_killed_workers(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
         output, killed = tmp_path / "out", 0
@@ -257,31 +257,32 @@ class TestWhoeverDies:
         assert everything(output) == expected
         assert not hidden(tmp_path)
 
-    def test_a_machine_with_an_object_store(
+    def test_lost_node(
         self, ray: LocalRay, s3: LocalS3, tweets: Path, bundle: str, expected: dict[str, bytes]
     ) -> None:
         given = arguments(bundle, "s3://tweets/in", "s3://tweets/machine", "--on", "ray")
         with driver(ray, given, **s3.environment) as process:
-            await_(lambda: len(ray.workers()) == 2 or process.poll() is not None, "both are at work")
+            wait_until(lambda: len(ray.workers()) == 2 or process.poll() is not None, "both are at work")
             ray.tell("kill")
             ended(process)
         ray.tell("add")
-        assert but_names(everything(tweets.parent / "machine")) == but_names(expected)
+        assert without_names(everything(tweets.parent / "machine")) == without_names(expected)
         assert not s3.uploads()
 
-    def test_the_driver_and_then_it_goes_on_here_and_there(
+    def test_killed_driver_resumes_with_and_without_ray(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
         """Killed on the cluster, then here, then on the cluster; this process ends it."""
         output = tmp_path / "out"
         given = arguments(bundle, tweets, output, "--resume")
-        there = output / "day=0" / "0000.parquet"
+        first_output = output / "day=0" / "0000.parquet"
         for number in range(cases(3)):
             on = () if number % 2 else ("--on", "ray")
             with driver(ray, [*given, *on]) as process:
                 count = len(outputs(output))
-                await_(
-                    lambda count=count: len(outputs(output)) > count or process.poll() is not None, f"{there}"
+                wait_until(
+                    lambda count=count: len(outputs(output)) > count or process.poll() is not None,
+                    f"{first_output}",
                 )
                 process.kill()
         begun = outputs(output)
@@ -290,20 +291,18 @@ class TestWhoeverDies:
         assert everything(output) == expected
         assert not hidden(tmp_path)
 
-    def test_the_driver_that_is_told_to_end(
-        self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path
-    ) -> None:
-        """It says so itself, though Ray would end it without a word."""
+    def test_driver_gets_sigterm(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
+        """It reports the signal itself; Ray would end it silently."""
         with driver(ray, arguments(bundle, tweets, tmp_path / "out", "--on", "ray")) as process:
             await_workers(ray, process)
             process.terminate()
             assert refused(process, 143) == "sentstream: error: interrupted"
-        await_(lambda: not ray.workers(), "its workers go, too")
+        wait_until(lambda: not ray.workers(), "its workers go, too")
 
-    def test_a_worker_that_hangs(
+    def test_hung_worker(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
-        """What it had to do is done by another one; when it wakes up, it changes nothing."""
+        """Another worker does its work; when it wakes up, it changes nothing."""
         output = tmp_path / "out"
         with driver(ray, arguments(bundle, tweets, output, "--on", "ray")) as process:
             stopped = [pid for pid in await_workers(ray, process)[:1] if kill(pid, signal.SIGSTOP)]
@@ -314,7 +313,7 @@ class TestWhoeverDies:
         assert everything(output) == expected
 
     @pytest.mark.parametrize("on_error", ["skip", "fail"] if LONG else ["skip"])
-    def test_workers_over_one_file(
+    def test_killed_workers_on_one_file(
         self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path, on_error: str
     ) -> None:
         """It is found among others, and left out or named."""
@@ -351,7 +350,7 @@ def is_open(pid: int, file: Path) -> bool:
 
 
 def hidden(folder: Path) -> list[Path]:
-    """Files that no run needs any more."""
+    """Leftover files that no run needs."""
     return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".tmp")]
 
 
@@ -359,9 +358,9 @@ def outputs(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*.parquet") if path.is_file()]
 
 
-class TestWhatAUserGetsWrong:
+class TestUserErrors:
     @pytest.mark.parametrize(
-        ("more", "code", "said"),
+        ("more", "code", "message"),
         [
             (("--on", "spork"), 2, "no such engine"),
             (("--workers", "2"), 2, "--workers applies only to a cluster"),
@@ -371,7 +370,7 @@ class TestWhatAUserGetsWrong:
             (("--on", "ray://127.0.0.1:9"), 91, "no Ray cluster answers at ray://127.0.0.1:9"),
         ],
     )
-    def test_before_there_is_a_cluster(
+    def test_errors_before_connecting(
         self,
         tweets: Path,
         bundle: str,
@@ -379,23 +378,23 @@ class TestWhatAUserGetsWrong:
         capsys: pytest.CaptureFixture[str],
         more: tuple[str, ...],
         code: int,
-        said: str,
+        message: str,
     ) -> None:
         given = ["score", "--model", bundle, str(tweets), "-o", f"{tmp_path / 'out'}/", *more]
         assert main(given) == code
         (line,) = capsys.readouterr().err.splitlines()
-        assert said in line
+        assert message in line
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
-        ("more", "code", "said"),
+        ("more", "code", "message"),
         [
             (("--workers", "3"), 93, "3 workers were requested, but the cluster has room for 2: 2 CPUs"),
             (("--provider", "auto", "--gpus-per-worker", "0.5"), 93, "the cluster has 2 CPUs and 0 GPUs"),
             (("-o", "-"), 2, "--on needs inputs that can be read again and outputs that are kept"),
         ],
     )
-    def test_of_the_cluster(
+    def test_cluster_errors(
         self,
         ray: LocalRay,
         tweets: Path,
@@ -403,15 +402,15 @@ class TestWhatAUserGetsWrong:
         tmp_path: Path,
         more: tuple[str, ...],
         code: int,
-        said: str,
+        message: str,
     ) -> None:
         given = arguments(bundle, tweets / "a.csv", tmp_path / "out", "--on", "ray", *more)
         with driver(ray, given) as process:
-            assert said in refused(process, code)
+            assert message in refused(process, code)
         assert not (tmp_path / "out").exists()
 
-    def test_other_versions(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
-        """The driver says that it has another sentstream than it has."""
+    def test_different_versions(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
+        """The driver reports a wrong sentstream version."""
         script = "import sys, sentstream; sentstream.__version__ = '0.0.9'"
         script += "; from sentstream.cli import main; sys.exit(main())"
         given = arguments(bundle, tweets / "a.csv", tmp_path / "out", "--on", "ray")
@@ -421,7 +420,7 @@ class TestWhatAUserGetsWrong:
             r"the machine .* has sentstream [\d.]+, not 0\.0\.9 \(install the same versions", line
         )
 
-    def test_an_input_that_only_the_driver_sees(
+    def test_input_only_visible_to_the_driver(
         self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tweets)
@@ -432,9 +431,9 @@ class TestWhatAUserGetsWrong:
         assert "a shared file system, s3://" in line
         assert not outputs(tmp_path)
 
-    def test_an_output_that_only_the_driver_sees(self, tmp_path: Path) -> None:
+    def test_output_only_visible_to_the_driver(self, tmp_path: Path) -> None:
         with pytest.raises(ClusterPathError, match="out is not the directory that the driver writes to"):
-            check_sight([], Guard(LocalStorage(), str(tmp_path / "journal")), "out", "here", patience=0)
+            check_visibility([], Guard(LocalStorage(), str(tmp_path / "journal")), "out", "here", patience=0)
 
     def test_another_model(self, bundle: str, tmp_path: Path) -> None:
         other = str(make_bundle(tmp_path / "other", seed=1))
@@ -461,10 +460,8 @@ class TestWhatAUserGetsWrong:
         assert second.returncode == 23
         assert everything(tmp_path / "out") == expected
 
-    def test_an_input_that_is_not_sound(
-        self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path
-    ) -> None:
-        """One that only reading it tells of."""
+    def test_invalid_input(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
+        """An error that only reading the file reveals."""
         source = tmp_path / "in"
         shutil.copytree(tweets / "day=1", source)
         damaged = bytearray((source / "0004.parquet").read_bytes())
@@ -483,8 +480,8 @@ class TestWhatAUserGetsWrong:
 
 
 @pytest.mark.skipif(not LONG, reason="make test-long: a cluster of its own, that kills all of its workers")
-def test_lack_of_memory(tweets: Path, bundle: str, tmp_path: Path) -> None:
-    """Ray's own monitor, which a threshold of next to nothing has kill every worker."""
+def test_out_of_memory(tweets: Path, bundle: str, tmp_path: Path) -> None:
+    """Ray's memory monitor, with a tiny threshold, kills every worker."""
     given = arguments(bundle, tweets / "day=0" / "0000.parquet", tmp_path / "out", "--on", "ray")
     with local_ray(RAY_memory_usage_threshold="0.001") as cluster, driver(cluster, given) as process:
         line = refused(process, 95)

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "examples/cluster/slurm/score.sh"
 
 
 def submit(number: int, count: int, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """What Slurm does for a task of an array."""
+    """Run a task of an array as Slurm does."""
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -34,7 +34,7 @@ def submit(number: int, count: int, *arguments: str, **more: str) -> subprocess.
 
 
 @pytest.mark.slow
-def test_an_array(tmp_path: Path) -> None:
+def test_array_job(tmp_path: Path) -> None:
     source, options = tmp_path / "in", ("--model", "tweets-small", "--provider", "cpu")
     source.mkdir()
     for number in range(5):
@@ -50,7 +50,7 @@ def test_an_array(tmp_path: Path) -> None:
     assert one == many
 
 
-def test_an_array_with_gaps(tmp_path: Path) -> None:
+def test_array_job_with_gaps(tmp_path: Path) -> None:
     run = submit(1, 3, str(tmp_path), str(tmp_path / "out"), SLURM_ARRAY_TASK_COUNT="2")
     assert run.returncode == 2
     assert "without gaps" in run.stderr

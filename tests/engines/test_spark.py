@@ -56,7 +56,7 @@ def connector() -> Path:
 
 @pytest.fixture(scope="module", name="spark")
 def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two executors of one core each, processes of their own, as on a cluster."""
+    """Two executors of one core each, in separate processes, as on a cluster."""
     from pyspark.sql import SparkSession
 
     try:
@@ -91,7 +91,7 @@ def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", name="bundle")
 def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that does not ship: executors have to be sent it."""
+    """A model that is not shipped, so it has to be sent to executors."""
     return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
@@ -113,7 +113,7 @@ def wanted(bundle: Path) -> pa.Table:
     return sentstream.load(bundle, threads=1).score(golden_tweets())
 
 
-def test_what_it_adds_is_what_score_writes(spark: Any, tweets: Path, tmp_path: Path) -> None:
+def test_added_columns_match_score(spark: Any, tweets: Path, tmp_path: Path) -> None:
     scored = sentstream.spark.score(spark.read.parquet(str(tweets)))
     scored.write.parquet(str(tmp_path / "out"))
     assert bits(read(tmp_path / "out")) == golden_bits()
@@ -121,7 +121,7 @@ def test_what_it_adds_is_what_score_writes(spark: Any, tweets: Path, tmp_path: P
     assert stamp["sentstream.model_digest"] == sentstream.load().digest
 
 
-def test_sql_gives_the_same_and_scores_once(spark: Any, tweets: Path, bundle: Path) -> None:
+def test_sql_matches_and_scores_once(spark: Any, tweets: Path, bundle: Path) -> None:
     sentstream.spark.register(spark, bundle)
     spark.read.parquet(str(tweets)).createOrReplaceTempView("tweets")
     found = spark.sql(
@@ -145,7 +145,7 @@ def test_sql_gives_the_same_and_scores_once(spark: Any, tweets: Path, bundle: Pa
 
 
 def test_killed_workers_and_a_killed_executor(spark: Any, tweets: Path, bundle: Path, tmp_path: Path) -> None:
-    """Beside the scorer stands something that kills, once each: all Python workers, and the executor."""
+    """Something next to the scorer kills, once each, all Python workers and the executor."""
     flags = str(tmp_path)
 
     def killing(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -179,9 +179,7 @@ def test_killed_workers_and_a_killed_executor(spark: Any, tweets: Path, bundle: 
     assert found.select(ADDED).equals(wanted(bundle).select(ADDED))
 
 
-def test_what_was_there_stays_when_a_run_fails(
-    spark: Any, tweets: Path, bundle: Path, tmp_path: Path
-) -> None:
+def test_failed_run_keeps_existing_output(spark: Any, tweets: Path, bundle: Path, tmp_path: Path) -> None:
     frame = spark.read.parquet(str(tweets))
     out = tmp_path / "out"
     sentstream.spark.score(frame.limit(10), model=bundle).write.parquet(str(out))
@@ -224,14 +222,14 @@ TYPES: dict[str, tuple[pa.Array, str]] = {
 }
 
 
-def test_what_spark_makes_of_types(spark: Any, bundle: Path, tmp_path: Path) -> None:
-    columns = {str(place): values for place, (values, _) in enumerate(TYPES.values())}
+def test_spark_types(spark: Any, bundle: Path, tmp_path: Path) -> None:
+    columns = {str(index): values for index, (values, _) in enumerate(TYPES.values())}
     table = pa.table({"text": ["I love it"], **columns}).replace_schema_metadata({"made": "by hand"})
     pq.write_table(table, tmp_path / "in.parquet")
     frame = spark.read.parquet(str(tmp_path / "in.parquet"))
     sentstream.spark.score(frame, model=bundle).coalesce(1).write.parquet(str(tmp_path / "out"))
     found = read(tmp_path / "out")
-    kinds = [str(found.schema.field(str(place)).type) for place in range(len(TYPES))]
+    kinds = [str(found.schema.field(str(index)).type) for index in range(len(TYPES))]
     # pyarrow shows what Spark calls the entries of a map: the column.
     assert dict(zip(TYPES, (re.sub(r" \('\d+'\)", "", kind) for kind in kinds), strict=True)) == {
         name: written for name, (_, written) in TYPES.items()
@@ -242,13 +240,13 @@ def test_what_spark_makes_of_types(spark: Any, bundle: Path, tmp_path: Path) -> 
         assert f"| `{name}` | `{written}` |" in page, name
 
 
-def test_a_stream_from_kafka(spark: Any, bundle: Path, tmp_path: Path) -> None:
+def test_stream_from_kafka(spark: Any, bundle: Path, tmp_path: Path) -> None:
     texts = golden_tweets()["text"].to_pylist()[:1000]
     with LocalKafka() as kafka:
         topic = make_topic(kafka.bootstrap, 2)
         records: list[Any] = [
-            (str(place).encode(), None if text is None else text.encode(), (), None)
-            for place, text in enumerate(texts)
+            (str(index).encode(), None if text is None else text.encode(), (), None)
+            for index, text in enumerate(texts)
         ]
         fill(kafka.bootstrap, topic, records[:600])
         rows = (
@@ -295,7 +293,7 @@ def test_a_stream_from_kafka(spark: Any, bundle: Path, tmp_path: Path) -> None:
         ({"model": "no such model"}, BundleNotFoundError, "no such model"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(
+def test_errors_come_before_anything_runs(
     spark: Any, settings: Any, error: type[Exception], message: str
 ) -> None:
     frame = spark.range(1).selectExpr("id", "'a' as text", "named_struct('n', 1) as data")
@@ -303,7 +301,7 @@ def test_what_is_wrong_is_said_before_anything_runs(
         sentstream.spark.score(frame, **settings)
 
 
-def test_a_field_of_a_struct_bytes_and_abstaining(spark: Any, bundle: Path) -> None:
+def test_field_of_a_struct_bytes_and_abstaining(spark: Any, bundle: Path) -> None:
     frame = spark.range(2).selectExpr("id", "named_struct('body', cast('I love it' as binary)) as data")
     scored = sentstream.spark.score(
         frame, text_column="data.body", prefix="mood", abstain=1, model=bundle
@@ -313,6 +311,6 @@ def test_a_field_of_a_struct_bytes_and_abstaining(spark: Any, bundle: Path) -> N
     assert np.array_equal(scored["mood_score"].to_numpy(), alone.repeat(2))
 
 
-def test_names_that_are_none(spark: Any) -> None:
+def test_invalid_names(spark: Any) -> None:
     with pytest.raises(UsageError, match="not a valid function name"):
         sentstream.spark.register(spark, name="a b")

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from bundles import make_bundle
-from processes import await_
+from processes import wait_until
 from synthetic import synthetic_table
 
 import sentstream
 from sentstream.engines.results import as_model
-from sentstream.engines.together import Together, join
+from sentstream.engines.together import CallBatcher, join
 from sentstream.errors import ColumnTypeError
 from sentstream.session import Probabilities
 from sentstream.text import Encoded
@@ -42,7 +42,7 @@ def labels(model: sentstream.Model, texts: pa.Array) -> list[Any]:
 
 
 class Slow:
-    """A session that begins a run when it is told to, and counts the runs."""
+    """A session that starts a run on command, and counts the runs."""
 
     def __init__(self, model: sentstream.Model) -> None:
         self.runs: list[int] = []
@@ -55,15 +55,15 @@ class Slow:
         return self._probabilities(encoded, **settings)
 
 
-def test_those_that_wait_are_one_run(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    together, slow = Together(model), Slow(model)
+def test_waiting_calls_share_a_run(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, slow = CallBatcher(model), Slow(model)
     wanted = [labels(model, part) for part in PARTS]
     monkeypatch.setattr(model.session, "probabilities", slow.probabilities)
     with ThreadPoolExecutor(len(PARTS)) as pool:
         first = pool.submit(together.scores, PARTS[0])
-        await_(lambda: slow.runs, "the first call is under way")
+        wait_until(lambda: slow.runs, "the first call is under way")
         others = [pool.submit(together.scores, part) for part in PARTS[1:]]
-        await_(
+        wait_until(
             lambda: sum(len(group.calls) for group in together._encoded) == len(PARTS) - 1, "the others wait"
         )
         slow.go.set()
@@ -71,10 +71,8 @@ def test_those_that_wait_are_one_run(model: sentstream.Model, monkeypatch: pytes
     assert slow.runs == [1, sum(map(len, PARTS[1:]))]
 
 
-def test_texts_that_wait_become_ids_together(
-    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together, wanted = Together(model), [labels(model, part) for part in PARTS]
+def test_waiting_texts_are_encoded_together(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, wanted = CallBatcher(model), [labels(model, part) for part in PARTS]
     encode, go, sizes = model.bundle.text.encode, threading.Event(), list[int]()
 
     def slow(texts: pa.Array) -> Encoded:
@@ -87,15 +85,15 @@ def test_texts_that_wait_become_ids_together(
         calls = []
         for number, part in enumerate(PARTS, 1):
             calls.append(pool.submit(together.scores, part))
-            await_(lambda: len(sizes) + len(together._waiting) == number, "the call is there")  # noqa: B023
+            wait_until(lambda: len(sizes) + len(together._waiting) == number, "the call is there")  # noqa: B023
         go.set()
         assert [call.result().to_pylist() for call in calls] == wanted
     busy = model.threads
     assert sizes == [*map(len, PARTS[:busy]), sum(map(len, PARTS[busy:]))]
 
 
-def test_texts_of_other_types_stay_apart(model: sentstream.Model) -> None:
-    together, wanted = Together(model), labels(model, PARTS[1])
+def test_texts_of_different_types_are_not_mixed(model: sentstream.Model) -> None:
+    together, wanted = CallBatcher(model), labels(model, PARTS[1])
     kinds = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(together.scores, PARTS[1].cast(kind)) for kind in kinds * 4]
@@ -106,18 +104,16 @@ def test_texts_of_other_types_stay_apart(model: sentstream.Model) -> None:
                 call.result()
 
 
-def test_many_calls_from_many_threads(model: sentstream.Model) -> None:
-    together = Together(model)
+def test_concurrent_calls(model: sentstream.Model) -> None:
+    together = CallBatcher(model)
     wanted = [labels(model, part) for part in PARTS]
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(together.scores, PARTS * 12))
     assert [one.to_pylist() for one in found] == wanted * 12
 
 
-def test_texts_of_lately_are_not_scored_again(
-    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together, slow = Together(model), Slow(model)
+def test_recent_texts_are_cached(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, slow = CallBatcher(model), Slow(model)
     slow.go.set()
     monkeypatch.setattr(model.session, "probabilities", slow.probabilities)
     found = together.labels(PARTS[1]), together.scores(PARTS[1]), together.results(PARTS[1])
@@ -127,10 +123,8 @@ def test_texts_of_lately_are_not_scored_again(
     assert slow.runs == [len(PARTS[1]), len(PARTS[1]) - 1]
 
 
-def test_an_error_is_that_of_those_who_made_it(
-    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together = Together(model)
+def test_error_reaches_only_its_caller(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = CallBatcher(model)
     with pytest.raises(ColumnTypeError):
         together.results(pa.array([1, 2]))
 
@@ -146,10 +140,10 @@ def test_an_error_is_that_of_those_who_made_it(
 
 @pytest.mark.parametrize("kind", [ConnectionError, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["ids", "graph", "run"])
-def test_what_goes_wrong_reaches_all_that_it_touches_and_nobody_after_them(
+def test_failed_run_fails_its_calls_and_no_later_ones(
     model: sentstream.Model, monkeypatch: pytest.MonkeyPatch, where: str, kind: type[BaseException]
 ) -> None:
-    together = Together(model)
+    together = CallBatcher(model)
 
     def failing(*_: Any, **__: Any) -> Any:
         raise kind("gone")
@@ -178,7 +172,7 @@ def test_what_goes_wrong_reaches_all_that_it_touches_and_nobody_after_them(
     assert together.scores(PARTS[1]).to_pylist() == labels(model, PARTS[1])
 
 
-def test_texts_by_their_thousands_however_they_are_shared(model: sentstream.Model) -> None:
+def test_many_texts_in_any_split(model: sentstream.Model) -> None:
     encoded = [model.bundle.text.encode(part) for part in PARTS]
     alone = np.concatenate([model.session.probabilities(one) for one in encoded])
     with ThreadPoolExecutor(3) as pool:
@@ -186,7 +180,7 @@ def test_texts_by_their_thousands_however_they_are_shared(model: sentstream.Mode
     assert shared.tobytes() == alone.tobytes()
 
 
-def test_a_model_is_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_is_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     assert as_model(path) is as_model("./tiny") is as_model(as_model(path))
     assert as_model(None) is as_model("tweets")

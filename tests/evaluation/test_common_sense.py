@@ -13,7 +13,7 @@ from benchmarks.common_sense import KINDS, MODELS, by_kind, judge, sentences
 FLOORS = {"tweets": 0.73, "tweets-small": 0.74, "sentiment140": 0.78}
 
 
-def test_the_list_is_sound() -> None:
+def test_list_is_valid() -> None:
     rows = sentences()
     assert len(rows) == 300
     assert Counter(one.label for one in rows) == {"negative": 100, "neutral": 100, "positive": 100}
@@ -25,8 +25,8 @@ def test_the_list_is_sound() -> None:
         assert 0 < len(one.text) <= 80
 
 
-def test_no_kind_gives_its_label_away() -> None:
-    """But for those that are neutral, and sarcasm."""
+def test_no_kind_determines_its_label() -> None:
+    """Except neutral ones and sarcasm."""
     counts = Counter((one.kind, one.label) for one in sentences())
     for kind in set(KINDS) - {"questions", "news", "sarcasm"}:
         negative, positive = counts[kind, "negative"], counts[kind, "positive"]
@@ -35,7 +35,7 @@ def test_no_kind_gives_its_label_away() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_models_that_ship_have_common_sense(model: str) -> None:
+def test_shipped_models_have_common_sense(model: str) -> None:
     scores = by_kind(list(judge(model)))
     assert list(scores) == [*KINDS, "all"]
     assert scores["all"].right / scores["all"].rows >= FLOORS[model]

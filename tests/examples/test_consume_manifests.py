@@ -59,12 +59,12 @@ class TestSchemas:
             unavailable(error)
             raise
 
-    def test_all_are_valid(self) -> None:
+    def test_manifests_are_valid(self) -> None:
         assert {path.stem for path in FILES} == {"settings", "deployment", "scaledobject", "podmonitor"}
         assert self.found(*FILES) == []
 
     @pytest.mark.parametrize(
-        ("name", "right", "wrong", "said"),
+        ("name", "right", "wrong", "message"),
         [
             (
                 "deployment",
@@ -78,17 +78,17 @@ class TestSchemas:
             ("settings", "kind: ConfigMap", "kind: ConfigMaps", "could not find schema for ConfigMaps"),
         ],
     )
-    def test_the_validator_sees_mistakes(
-        self, name: str, right: str, wrong: str, said: str, tmp_path: Path
+    def test_validator_detects_mistakes(
+        self, name: str, right: str, wrong: str, message: str, tmp_path: Path
     ) -> None:
         text = (FOLDER / f"{name}.yaml").read_text("utf-8")
         assert right in text
         (tmp_path / "wrong.yaml").write_text(text.replace(right, wrong), "utf-8")
         found = self.found(tmp_path / "wrong.yaml")
         assert found
-        assert all(said in line for line in found)
+        assert all(message in line for line in found)
 
-    def test_keda_knows_each_setting_of_the_trigger(self) -> None:
+    def test_keda_supports_each_trigger_setting(self) -> None:
         """Its schema leaves them open, and KEDA passes over what it does not know."""
         try:
             known = scalers()
@@ -105,7 +105,7 @@ class TestSchemas:
 
 
 class TestDeployment:
-    def test_options_and_variables_are_those_of_the_command(self) -> None:
+    def test_options_and_variables_exist(self) -> None:
         command, *rest = CONTAINER["args"]
         assert command == "consume"
         assert {word for word in rest if word.startswith("--")} <= options()
@@ -116,12 +116,12 @@ class TestDeployment:
                 assert name == "SENTSTREAM_KAFKA_BOOTSTRAP_SERVERS"
         assert CONTAINER["envFrom"] == [{"configMapRef": {"name": manifest("settings")["metadata"]["name"]}}]
 
-    def test_the_image_is_the_one_that_is_built(self) -> None:
+    def test_image_is_the_one_that_is_built(self) -> None:
         assert CONTAINER["image"] == f"sentstream:{VERSION}"
         user = POD["spec"]["securityContext"]
         assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in DOCKERFILE
 
-    def test_probes_ask_what_the_command_serves(self) -> None:
+    def test_probes_use_served_endpoints(self) -> None:
         (port,) = CONTAINER["ports"]
         number = str(port["containerPort"])
         assert CONTAINER["args"][CONTAINER["args"].index("--metrics-port") + 1] == number
@@ -136,7 +136,7 @@ class TestDeployment:
                     assert answer.status == 200
         assert CONTAINER["livenessProbe"]["httpGet"]["path"] != CONTAINER["readinessProbe"]["httpGet"]["path"]
 
-    def test_the_name_of_an_instance_outlives_its_container_and_leaves_with_its_pod(self) -> None:
+    def test_instance_name_has_the_lifetime_of_its_pod(self) -> None:
         """A name that is given (--instance-id) would stay in the group after the pod has gone."""
         assert "--instance-id" not in CONTAINER["args"]
         assert "SENTSTREAM_CONSUME_INSTANCE_ID" not in SETTINGS
@@ -145,11 +145,11 @@ class TestDeployment:
         volumes = {volume["name"]: volume for volume in POD["spec"]["volumes"]}
         assert "emptyDir" in volumes[mounts[f"{home}/sentstream"]]
 
-    def test_it_has_time_to_finish_and_a_limit_of_processors(self) -> None:
+    def test_grace_period_and_cpu_limit(self) -> None:
         assert POD["spec"]["terminationGracePeriodSeconds"] >= 60  # what docs/streaming.md asks for
         assert CONTAINER["resources"]["limits"] == CONTAINER["resources"]["requests"]
 
-    def test_all_mean_the_same_pods(self) -> None:
+    def test_selectors_match_the_pods(self) -> None:
         deployment, monitor = manifest("deployment"), manifest("podmonitor")
         labels = POD["metadata"]["labels"]
         assert deployment["spec"]["selector"]["matchLabels"] == labels
@@ -160,12 +160,12 @@ class TestDeployment:
             CONTAINER["ports"][0]["name"]
         ]
 
-    def test_prometheus_calls_the_job_as_the_alerts_do(self) -> None:
+    def test_prometheus_job_name_matches_the_alerts(self) -> None:
         job = POD["metadata"]["labels"][manifest("podmonitor")["spec"]["jobLabel"]]
         assert f'up{{job="{job}"}}' in (ROOT / "deploy" / "alerts.yml").read_text("utf-8")
 
 
-def test_the_page_names_every_file_and_every_test_that_is_there() -> None:
+def test_page_names_every_file_and_test() -> None:
     page = (FOLDER / "README.md").read_text("utf-8")
     assert {f"{path.stem}.yaml" for path in FILES} == set(re.findall(r"\]\((\w+\.yaml)\)", page))
     for name in re.findall(r"`(tests/[\w/]+\.py)`", page):

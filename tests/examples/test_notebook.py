@@ -73,17 +73,17 @@ def shown(cells: list[dict[str, Any]]) -> list[str]:
     return ["".join(markup) for markup in found if markup]
 
 
-def test_it_is_kept_without_outputs() -> None:
+def test_notebook_is_stored_without_outputs() -> None:
     cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
     assert not outputs(cells)
     assert not any(cell.get("execution_count") for cell in cells)
 
 
-def test_each_result_shows_itself(ran: list[dict[str, Any]]) -> None:
-    model, told, scored, scoring, report, reading, found = shown(ran)
+def test_results_have_html(ran: list[dict[str, Any]]) -> None:
+    model, explained, scored, scoring, report, reading, found = shown(ran)
     assert "sha256:" in model
-    assert 'class="for"' in told
-    assert 'class="against"' in told
+    assert 'class="for"' in explained
+    assert 'class="against"' in explained
     rows = pq.read_metadata(ROOT / "examples" / "tweets.parquet").num_rows
     assert f"10 of {rows} rows" in scored
     assert f"{rows} of {rows} rows, " in scoring
@@ -94,7 +94,7 @@ def test_each_result_shows_itself(ran: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(("screen", "scheme"), [("desktop", "light"), ("phone", "dark")])
-def test_what_it_shows_is_quiet_and_open_to_everybody(
+def test_output_has_no_scripts_and_is_accessible(
     screen: str, scheme: Scheme, ran: list[dict[str, Any]], tmp_path: Path, browser: Browser
 ) -> None:
     style = ":root { color-scheme: light dark } body { background: Canvas; color: CanvasText }"

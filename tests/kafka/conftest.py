@@ -23,7 +23,7 @@ from tools.local_kafka import LocalKafka, Security
 
 
 class Broker(Protocol):
-    """What every test may ask of the broker."""
+    """What tests need of the broker."""
 
     @property
     def bootstrap(self) -> str:
@@ -32,14 +32,14 @@ class Broker(Protocol):
 
 @dataclass(frozen=True)
 class ExternalKafka:
-    """A broker that somebody else started."""
+    """A broker that was started elsewhere."""
 
     bootstrap: str
     external: bool = True
 
 
 class Topic(Protocol):
-    """Makes a topic, and tells its name; ``retention_ms=1000`` sets ``retention.ms``."""
+    """Creates a topic and returns its name; ``retention_ms=1000`` sets ``retention.ms``."""
 
     def __call__(self, partitions: int = 1, **configs: Any) -> str: ...
 
@@ -70,7 +70,7 @@ def kafka() -> Iterator[Broker]:
 
 @pytest.fixture(scope="module")
 def secure_kafka() -> Iterator[LocalKafka]:
-    """A broker with security, besides the other."""
+    """A second broker, with security."""
     if os.environ.get("SENTSTREAM_TEST_BOOTSTRAP"):
         pytest.skip("the broker that SENTSTREAM_TEST_BOOTSTRAP names may have no security")
     try:
@@ -121,7 +121,7 @@ def client(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Ids of instances are kept in a directory of the tests' own."""
+    """Keeps instance ids in a temporary directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

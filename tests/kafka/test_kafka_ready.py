@@ -32,7 +32,7 @@ def ready(host: str, port: int | str) -> bool:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[int]:
-    """Somebody who takes one connection, reads the question, answers so, and stays."""
+    """A server that accepts one connection, reads the request, sends this answer and stays."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -49,30 +49,30 @@ def answering(answer: bytes) -> Iterator[int]:
         thread.join(60)
 
 
-def test_a_broker_that_serves_is_ready(kafka: Any) -> None:
+def test_serving_broker_is_ready(kafka: Any) -> None:
     assert ready(*kafka.bootstrap.rsplit(":", 1))
 
 
-def test_a_broker_that_stands_still_is_not(local_kafka: Any) -> None:
+def test_hung_broker_is_not_ready(local_kafka: Any) -> None:
     local_kafka.pause()
     assert not ready(*local_kafka.bootstrap.rsplit(":", 1))
     local_kafka.resume()
     assert ready(*local_kafka.bootstrap.rsplit(":", 1))
 
 
-def test_nobody_is_not() -> None:
+def test_no_broker_is_not_ready() -> None:
     with socket.socket() as bound:  # and does not listen
         bound.bind(("127.0.0.1", 0))
         assert not ready("127.0.0.1", bound.getsockname()[1])
 
 
 @pytest.mark.parametrize(("brokers", "expected"), [(0, False), (1, True), (3, True), (256, True)], ids=str)
-def test_one_that_is_not_let_in_yet_names_no_broker(brokers: int, expected: bool) -> None:
+def test_fenced_broker_is_not_listed(brokers: int, expected: bool) -> None:
     answer = struct.pack(">iii", 12, 1, brokers) + b"\0" * 4
     with answering(answer) as port:
         assert ready("127.0.0.1", port) is expected
 
 
-def test_half_an_answer_is_none() -> None:
+def test_partial_answer_is_not_ready() -> None:
     with answering(b"\0\0\0\1") as port:
         assert not ready("127.0.0.1", port)

@@ -28,12 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def numbered(count: int) -> list[Record]:
-    """Records to tell apart."""
+    """Distinguishable records."""
     return [(b"k%d" % n, b"v%d" % n, [("h", b"%d" % n)], 1_000_000 + n) for n in range(count)]
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended (one that nobody has reaped yet has)."""
+    """Whether the process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -45,7 +45,7 @@ def gone(pid: int) -> bool:
 
 
 def until(done: Callable[[], bool], timeout: float = 20.0) -> bool:
-    """Whether it comes true in time."""
+    """Whether the condition becomes true in time."""
     deadline = time.monotonic() + timeout
     while not done():
         if time.monotonic() > deadline:
@@ -62,21 +62,21 @@ def filled(secure_kafka: LocalKafka) -> str:
     return "secured"
 
 
-def test_the_folder_named_kafka_does_not_hide_kafka_python() -> None:
+def test_folder_named_kafka_does_not_hide_kafka_python() -> None:
     assert kafka_python.__file__ is not None
     assert ROOT / "tests" not in Path(kafka_python.__file__).parents
 
 
-class TestServing:
-    def test_what_is_sent_is_read_back(self, kafka: Any, topic: Any) -> None:
+class TestRecordsAndGroups:
+    def test_records_round_trip(self, kafka: Any, topic: Any) -> None:
         name = topic(3)
         placed = fill(kafka.bootstrap, name, numbered(500))
         read = drain(kafka.bootstrap, name)
         assert [(r.partition, r.offset) for r in read] == sorted(placed)
         found = {(r.partition, r.offset): (r.key, r.value, list(r.headers), r.timestamp) for r in read}
-        assert [found[place] for place in placed] == [tuple(record) for record in numbered(500)]
+        assert [found[index] for index in placed] == [tuple(record) for record in numbered(500)]
 
-    def test_a_given_partition_and_an_empty_topic(self, kafka: Any, topic: Any) -> None:
+    def test_explicit_partition_and_empty_topic(self, kafka: Any, topic: Any) -> None:
         name = topic(2, retention_ms=-1)
         assert drain(kafka.bootstrap, name) == []
         fill(kafka.bootstrap, name, [(None, b"x", [], None), (b"k", None, [], None)], partition=1)
@@ -85,7 +85,7 @@ class TestServing:
             (1, b"k", None),
         ]
 
-    def test_transactions_and_the_offsets_committed_in_them(self, kafka: Any, topic: Any) -> None:
+    def test_transactions_with_offsets(self, kafka: Any, topic: Any) -> None:
         source, target, group = topic(), topic(), "group-of-transactions"
         fill(kafka.bootstrap, source, numbered(4))
         with KafkaProducer(
@@ -106,7 +106,7 @@ class TestServing:
         assert committed(kafka.bootstrap, group, source) == {0: 3}
         assert committed(kafka.bootstrap, "no-such-group", source) == {}
 
-    def test_an_open_transaction_ends_what_is_read(self, kafka: Any, topic: Any) -> None:
+    def test_open_transaction_limits_reading(self, kafka: Any, topic: Any) -> None:
         name = topic()
         fill(kafka.bootstrap, name, numbered(2))
         with KafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id="t-left-open") as producer:
@@ -119,7 +119,7 @@ class TestServing:
             producer.abort_transaction()
         assert len(drain(kafka.bootstrap, name)) == 3
 
-    def test_a_group_may_have_a_short_session(self, kafka: Any, topic: Any) -> None:
+    def test_short_session_timeout(self, kafka: Any, topic: Any) -> None:
         name = topic()
         fill(kafka.bootstrap, name, numbered(3))
         consumer = KafkaConsumer(
@@ -138,14 +138,14 @@ class TestServing:
             consumer.close()
         assert committed(kafka.bootstrap, "group-of-a-short-session", name) == {0: 3}
 
-    def test_a_topic_that_is_not_there_is_not_made(self, kafka: Any) -> None:
+    def test_missing_topic_is_not_created(self, kafka: Any) -> None:
         with pytest.raises(AssertionError, match="there is no topic never-made"):
             drain(kafka.bootstrap, "never-made")
 
 
-class TestLife:
+class TestLifecycle:
     @pytest.mark.slow
-    def test_data_and_address_outlive_a_stop_and_a_kill(self, local_kafka: LocalKafka, topic: Any) -> None:
+    def test_data_and_address_survive_stop_and_kill(self, local_kafka: LocalKafka, topic: Any) -> None:
         name, address = topic(), local_kafka.bootstrap
         fill(local_kafka.bootstrap, name, numbered(10))
         local_kafka.restart()
@@ -156,9 +156,7 @@ class TestLife:
         assert local_kafka.bootstrap == address
         assert len(drain(local_kafka.bootstrap, name)) == 20
 
-    def test_a_paused_broker_answers_nothing_until_it_goes_on(
-        self, local_kafka: LocalKafka, topic: Any
-    ) -> None:
+    def test_paused_broker_answers_after_resume(self, local_kafka: LocalKafka, topic: Any) -> None:
         name = topic()
         with KafkaProducer(bootstrap_servers=local_kafka.bootstrap) as producer:
             producer.send(name, b"before").get(timeout=PATIENCE)
@@ -170,22 +168,20 @@ class TestLife:
             sent.get(timeout=PATIENCE)
         assert [r.value for r in drain(local_kafka.bootstrap, name)] == [b"before", b"while paused"]
 
-    def test_a_paused_broker_can_be_stopped(self, local_kafka: LocalKafka) -> None:
+    def test_paused_broker_can_be_stopped(self, local_kafka: LocalKafka) -> None:
         local_kafka.pause()
         pid = local_kafka.pid
         local_kafka.stop()
         assert gone(pid)
 
-    def test_a_failed_start_tells_what_the_log_says(self) -> None:
+    def test_failed_start_shows_the_log(self) -> None:
         broker = LocalKafka(settings={"num.partitions": "none"})
         with pytest.raises(module.StartError, match=r"num\.partitions"), broker:
             pass
         assert not broker.alive
 
     @pytest.mark.slow
-    def test_a_taken_port_is_not_a_reason_to_fail(
-        self, local_kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_port_in_use_is_replaced(self, local_kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch) -> None:
         taken = int(local_kafka.bootstrap.rpartition(":")[2])
         choose = module.free_port
         first = iter([taken])
@@ -195,7 +191,7 @@ class TestLife:
             assert "Address already in use" in broker.log.read_text()
             assert KafkaAdminClient(bootstrap_servers=broker.bootstrap).close() is None
 
-    def test_a_taken_port_that_was_asked_for_is(self) -> None:
+    def test_requested_port_in_use_fails(self) -> None:
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
@@ -204,7 +200,7 @@ class TestLife:
                 LocalKafka(port=port).start()
 
     @pytest.mark.slow
-    def test_a_given_directory_keeps_topics_and_addresses(
+    def test_given_directory_keeps_topics_and_addresses(
         self, kafka: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -220,7 +216,7 @@ class TestLife:
 
 @pytest.mark.slow
 class TestProcesses:
-    """No broker outlives who started it."""
+    """No broker outlives the process that started it."""
 
     SCRIPT = (sys.executable, "-u", str(ROOT / "tools" / "local_kafka.py"))
     OWNER = (
@@ -241,7 +237,7 @@ class TestProcesses:
             ("raise SystemExit", None),
         ],
     )
-    def test_an_owner_that_goes_without_a_word(self, last: str, number: signal.Signals | None) -> None:
+    def test_killed_owner_ends_the_broker(self, last: str, number: signal.Signals | None) -> None:
         command = [sys.executable, "-c", self.OWNER.format(last)]
         with child(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as owner:
             assert owner.stdout is not None
@@ -254,7 +250,7 @@ class TestProcesses:
         assert until(lambda: not Path(directory).exists())
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_the_script(self, number: signal.Signals, tmp_path: Path) -> None:
+    def test_script(self, number: signal.Signals, tmp_path: Path) -> None:
         port = module.free_port()
         environment = {**os.environ, "TMPDIR": str(tmp_path)}
         command = [*self.SCRIPT, "--port", str(port)]
@@ -269,7 +265,7 @@ class TestProcesses:
         assert module.free(port)
         assert list(tmp_path.iterdir()) == []
 
-    def test_the_script_ends_when_its_broker_does(self, tmp_path: Path) -> None:
+    def test_script_ends_with_its_broker(self, tmp_path: Path) -> None:
         command = [*self.SCRIPT, "--directory", str(tmp_path / "kept")]
         with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as script:
             assert script.stdout is not None
@@ -311,7 +307,7 @@ class TestSecurity:
         assert len(drain(secure_kafka.sasl_plaintext, filled, **client)) == 3
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-    def test_a_client_certificate(self, secure_kafka: LocalKafka, filled: str, host: str) -> None:
+    def test_client_certificate(self, secure_kafka: LocalKafka, filled: str, host: str) -> None:
         client = {
             "security_protocol": "SSL",
             "ssl_cafile": str(secure_kafka.ca),
@@ -339,7 +335,7 @@ class TestSecurity:
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("listener", "changes", "said"),
+        ("listener", "changes", "message"),
         [
             ("sasl_ssl", {"sasl_mechanism": "SCRAM-SHA-512"}, "let in"),
             ("sasl_ssl", {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_password": "wrong"}, "refused"),
@@ -352,13 +348,13 @@ class TestSecurity:
             ("mtls", {}, "refused"),
         ],
     )
-    def test_what_is_wrong_is_refused(
+    def test_wrong_credentials_are_rejected(
         self,
         secure_kafka: LocalKafka,
         login: dict[str, Any],
         listener: str,
         changes: dict[str, Any],
-        said: str,
+        message: str,
     ) -> None:
         del login["sasl_oauth_token_provider"]
         client = login | {
@@ -376,24 +372,24 @@ class TestSecurity:
             text=True,
             check=True,
         )
-        assert result.stdout == f"{said}\n"
+        assert result.stdout == f"{message}\n"
 
-    def test_keys_are_not_for_everybody(self, secure_kafka: LocalKafka) -> None:
+    def test_keys_are_private(self, secure_kafka: LocalKafka) -> None:
         for path in secure_kafka.directory.iterdir():
             if path.is_file() and "PRIVATE KEY" in path.read_text():
                 assert path.stat().st_mode & 0o077 == 0, path
 
-    def test_a_broker_without_security_has_no_such_address(self, local_kafka: LocalKafka) -> None:
+    def test_plaintext_broker_has_no_secure_address(self, local_kafka: LocalKafka) -> None:
         with pytest.raises(RuntimeError, match="no SASL_SSL listener"):
             _ = local_kafka.sasl_ssl
 
 
-class TestWhatMustBeInstalled:
+class TestRequirements:
     """These run without Java and Maven."""
 
     @pytest.fixture
     def tools(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-        """Puts commands of our own, and nothing else, on the path."""
+        """Puts only our own commands on the path."""
         folder = tmp_path / "tools"
         folder.mkdir()
         monkeypatch.setenv("PATH", str(folder))
@@ -410,7 +406,7 @@ class TestWhatMustBeInstalled:
         with pytest.raises(Unavailable, match=r"^no Java found: install Java 17 or newer"), LocalKafka():
             pass
 
-    def test_a_java_home_without_java(
+    def test_java_home_without_java(
         self, tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tools("java", """echo 'openjdk version "17.0.1"' >&2""")
@@ -422,7 +418,7 @@ class TestWhatMustBeInstalled:
         ("version", "good"),
         [("1.8.0_412", False), ("11.0.23", False), ("17.0.15", True), ("21", True), ("25-ea", True)],
     )
-    def test_the_version_of_java(self, tools: Any, version: str, good: bool) -> None:
+    def test_old_java(self, tools: Any, version: str, good: bool) -> None:
         tools("java", f"""echo 'openjdk version "{version}" 2025-04-15' >&2""")
         if good:
             module.java()
@@ -430,7 +426,7 @@ class TestWhatMustBeInstalled:
             with pytest.raises(Unavailable, match="Java is too old"):
                 module.java()
 
-    def test_a_java_that_says_something_else(self, tools: Any) -> None:
+    def test_unrecognized_java_version(self, tools: Any) -> None:
         tools("java", "echo 'No Java runtime present' >&2; exit 1")
         with pytest.raises(Unavailable, match="install Java 17"):
             module.java()
@@ -439,18 +435,18 @@ class TestWhatMustBeInstalled:
         with pytest.raises(Unavailable, match=r"no Maven found .*: install Maven$"):
             module.libraries()
 
-    def test_a_fetch_that_fails_leaves_nothing(self, tools: Any, tmp_path: Path) -> None:
+    def test_fetch_that_fails_leaves_nothing(self, tools: Any, tmp_path: Path) -> None:
         tools("mvn", "echo '[ERROR] Could not resolve dependencies'; echo '[ERROR] more'; exit 1")
         with pytest.raises(Unavailable, match=r"Could not resolve dependencies$"):
             module.libraries()
         assert {path.name for path in tmp_path.iterdir()} == {"tools", "libs.lock"}
 
-    def test_a_folder_of_something_else(self, tools: Any, tmp_path: Path) -> None:
+    def test_folder_with_other_content(self, tools: Any, tmp_path: Path) -> None:
         (tmp_path / "libs").mkdir()
         with pytest.raises(Unavailable, match="SENTSTREAM_BROKER_LIBS"):
             module.libraries()
 
-    def test_two_that_fetch_at_once(self, tools: Any, tmp_path: Path) -> None:
+    def test_concurrent_fetches(self, tools: Any, tmp_path: Path) -> None:
         tools(
             "mvn",
             f"""echo called >>'{tmp_path}/calls'
@@ -471,8 +467,8 @@ class TestWhatMustBeInstalled:
 
 class TestFixtures:
     def run(self, **environment: str) -> str:
-        """What pytest says about one test that needs a broker."""
-        chosen = f"{Path(__file__)}::TestServing::test_a_topic_that_is_not_there_is_not_made"
+        """Return pytest's output for one test that needs a broker."""
+        chosen = f"{Path(__file__)}::TestRecordsAndGroups::test_missing_topic_is_not_created"
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "CI"))}
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
@@ -490,6 +486,6 @@ class TestFixtures:
         assert "1 error" in failed
         assert "no Kafka broker: no Java found" in failed
 
-    def test_a_broker_that_runs_elsewhere(self, kafka: Any, tmp_path: Path) -> None:
+    def test_external_broker(self, kafka: Any, tmp_path: Path) -> None:
         elsewhere = {"JAVA_HOME": str(tmp_path), "SENTSTREAM_TEST_BOOTSTRAP": kafka.bootstrap}
         assert "1 passed" in self.run(**elsewhere, CI="true")

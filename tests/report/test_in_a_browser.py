@@ -33,7 +33,7 @@ FEWER = {False: [("desktop", "light"), ("phone", "dark")], True: [("phone", "lig
     ("name", "screen", "scheme"),
     [(name, *look) for name in PAGES for look in (LOOKS if LONG else FEWER["hostile" in name])],
 )
-def test_every_page_is_quiet_and_open_to_everybody(
+def test_every_page_has_no_scripts_and_is_accessible(
     name: str,
     screen: str,
     scheme: Scheme,
@@ -49,18 +49,18 @@ def test_every_page_is_quiet_and_open_to_everybody(
     assert shown == drawn > 0
 
 
-class TestTheReport:
-    def test_values_show_under_the_mouse(self, folder: Path, browser: Browser) -> None:
+class TestReport:
+    def test_values_show_on_hover(self, folder: Path, browser: Browser) -> None:
         with browser.page(folder / "sentiment.html") as page:
             columns = page.locator("figure.full .wide").first.locator(".told")
-            told = columns.nth(3).locator("text")
-            assert not told.is_visible()
+            label = columns.nth(3).locator("text")
+            assert not label.is_visible()
             columns.nth(3).hover()
-            assert told.is_visible()
-            assert "rows: " in told.text_content()
+            assert label.is_visible()
+            assert "rows: " in label.text_content()
             assert columns.locator("text:visible").count() == 1
 
-    def test_one_of_two_charts_is_seen(self, folder: Path, browser: Browser) -> None:
+    def test_one_of_two_charts_is_visible(self, folder: Path, browser: Browser) -> None:
         for screen, seen, hidden in (("desktop", "wide", "narrow"), ("phone", "narrow", "wide")):
             with browser.page(folder / "sentiment.html", screen) as page:
                 assert page.locator(f".{seen}").first.is_visible()
@@ -74,7 +74,7 @@ class TestTheReport:
             page.keyboard.press("Enter")
             assert table.is_visible()
 
-    def test_on_paper_nothing_is_cut(self, folder: Path, browser: Browser) -> None:
+    def test_nothing_is_cut_in_print(self, folder: Path, browser: Browser) -> None:
         with browser.page(folder / "sentiment.html") as page:
             page.emulate_media(media="print")
             assert not page.locator("nav").is_visible()
@@ -82,8 +82,8 @@ class TestTheReport:
             assert page.pdf().startswith(b"%PDF")
 
 
-class TestOnAPhone:
-    def test_words_stay_whole(self, tmp_path: Path, browser: Browser) -> None:
+class TestPhone:
+    def test_words_are_not_broken(self, tmp_path: Path, browser: Browser) -> None:
         """Also where three labels leave little room, as in 360 columns."""
         data = explanation(["negative", "neutral", "positive"])
         words = ["battery", "mornings", "🙂", "disappointed"]
@@ -102,7 +102,7 @@ class TestOnAPhone:
             )
         assert found == [[word, 1] for word in words]
 
-    def test_what_is_too_wide_is_scrolled_in_its_box(self, folder: Path, browser: Browser) -> None:
+    def test_wide_content_scrolls_in_its_box(self, folder: Path, browser: Browser) -> None:
         with browser.page(folder / "three labels.html", "phone") as page:
             wide = page.evaluate(
                 "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from report_pages import (
     HOSTILE,
     PAGES,
-    beyond_the_figures,
+    detail_sections,
     evaluation,
     explanation,
     inspection,
@@ -115,31 +115,31 @@ class TestEveryPage:
         assert named == (titles if links else [])
         assert ("nav", "aria-label", "Contents") in parsed.attributes or not links
 
-    def test_a_wide_table_can_be_scrolled_by_keyboard_and_has_a_name(self, page: str) -> None:
+    def test_wide_table_can_be_scrolled_by_keyboard_and_has_a_name(self, page: str) -> None:
         boxes = re.findall(r'<div class="scroll"([^>]*)>\s*<table', page)
         assert len(boxes) == Parsed(page).elements["table"] == page.count('class="scroll"')
         for box in boxes:
             assert ' tabindex="0" role="region" aria-label="Table: ' in box
             assert not box.endswith('Table: "')
 
-    def test_is_for_phones_dark_rooms_and_paper(self, page: str) -> None:
+    def test_supports_phones_dark_mode_and_print(self, page: str) -> None:
         assert "width=device-width" in page
         for words in ("color-scheme: light dark", "prefers-color-scheme: dark", "@media print"):
             assert words in page
 
-    def test_holds_nothing_that_moves_text_around(self, page: str) -> None:
+    def test_no_bidirectional_control_characters(self, page: str) -> None:
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
         page.encode()
 
 
 class TestHostileNames:
     @pytest.mark.parametrize("page", [name for name in PAGES if name.startswith("hostile")])
-    def test_are_text(self, page: str) -> None:
+    def test_hostile_names_are_escaped(self, page: str) -> None:
         parsed = Parsed(PAGES[page])
         assert "<img" not in PAGES[page]
         assert "<img src=x onerror=alert(1)>&\"'[red]\ufffd[31m\ufffd\ufffd" in parsed.text
 
-    def test_on_the_terminal_they_are_text_too(self) -> None:
+    def test_hostile_names_are_escaped_on_the_terminal(self) -> None:
         for parts in (
             evaluation_tables(evaluation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
             inspection_tables(inspection(HOSTILE, HOSTILE, HOSTILE)),
@@ -199,10 +199,10 @@ def both(data: dict[str, Any]) -> list[str]:
     return [" ".join(text.split()) for text in shown]
 
 
-class TestTablesOfTheEvaluation:
+class TestEvaluationTables:
     TABLES = tables_of(PAGES["evaluation"])
 
-    def test_what_was_judged(self) -> None:
+    def test_evaluated_data(self) -> None:
         assert self.TABLES["model"] == [
             ["model", "tiny 0.1"],
             ["format", "bundle"],
@@ -273,7 +273,7 @@ class TestTablesOfTheEvaluation:
         ]
         assert [row[0] for row in slices[1]] == ["", "negative"]
 
-    def test_slices_of_few_rows_are_pale(self) -> None:
+    def test_small_slices_are_dimmed(self) -> None:
         assert re.search('<tr><td class="few">emoji</td><td class="few">3</td>', PAGES["evaluation"])
         assert re.search("<tr><td>negation</td><td>75</td>", PAGES["evaluation"])
 
@@ -304,11 +304,11 @@ class TestTablesOfTheEvaluation:
         ("temperature", "words"),
         [(0.8, "underconfident)"), (0.999, "well calibrated)"), (1.01, "well"), (1.03, "overconfident)")],
     )
-    def test_what_a_temperature_says(self, temperature: float, words: str) -> None:
+    def test_temperature_wording(self, temperature: float, words: str) -> None:
         found = recalibration_words({"temperature": temperature, "method": "crossed"})
         assert found.startswith(f"A temperature of {temperature:.3f} (the model is {words}")
 
-    def test_a_model_that_was_calibrated(self) -> None:
+    def test_calibrated_model(self) -> None:
         data = evaluation()
         figures = {
             when: {"ece": ece, "log_loss": 0.5, "brier": 0.3}
@@ -330,7 +330,7 @@ class TestTablesOfTheEvaluation:
         assert second[-1].startswith("so so so")
         assert len(second[-1]) == 280
         data = evaluation()
-        data["worst"] = [{**row, "file_number": place} for place, row in enumerate(data["worst"])]
+        data["worst"] = [{**row, "file_number": index} for index, row in enumerate(data["worst"])]
         for row in data["worst"]:
             row.pop("text", None)
         (table,) = (rows for rows in Cells(evaluation_page(data)).tables if "P(label)" in rows[0])
@@ -351,7 +351,7 @@ class TestTablesOfTheEvaluation:
         data["comparisons"][0]["mcnemar"] = {"method": "exact", "statistic": None, "p": 0.0312}
         assert "McNemar's test (exact): p = 0.0312; such a split is unlikely" in evaluation_page(data)
 
-    def test_rows_that_only_one_model_gets_right(self) -> None:
+    def test_rows_only_one_model_gets_right(self) -> None:
         data = evaluation()
         versus = data["comparisons"][0]
         words = (
@@ -362,8 +362,8 @@ class TestTablesOfTheEvaluation:
             assert words in shown
             assert "Only other tiny is correct" not in shown
         versus["only_second_rows"] = [
-            {**row, "file": file, "file_number": place}
-            for place, (row, file) in enumerate(zip(versus["only_first_rows"], "ab", strict=True))
+            {**row, "file": file, "file_number": index}
+            for index, (row, file) in enumerate(zip(versus["only_first_rows"], "ab", strict=True))
         ]
         versus["model"]["name"] = "tiny"
         words = (
@@ -374,7 +374,7 @@ class TestTablesOfTheEvaluation:
             assert words in shown
             assert "Only the evaluated model is correct: 2 of 31 rows of test.parquet" in shown
 
-    def test_the_texts_of_such_rows(self) -> None:
+    def test_texts_of_those_rows(self) -> None:
         data = evaluation()
         data["worst"] = []
         for row in data["comparisons"][0]["only_first_rows"]:
@@ -388,7 +388,7 @@ class TestTablesOfTheEvaluation:
             assert "Only tiny is correct: 2 of 31 rows" in shown
             assert "it was in row 54321" in shown
 
-    def test_labels_that_were_set_aside(self) -> None:
+    def test_labels_set_aside(self) -> None:
         data = evaluation()
         assert "labels left out" not in evaluation_page(data).casefold()
         data["model"]["set_aside"] = ["neutral", "mixed"]
@@ -405,12 +405,12 @@ class TestTablesOfTheEvaluation:
         assert "were allowed" not in page
         assert "Labels left out for" not in page
 
-    def test_a_baseline_that_was_skipped_is_in_no_chart(self) -> None:
+    def test_skipped_baseline_is_not_charted(self) -> None:
         chart = PAGES["evaluation"].split("<h2>Against baselines")[1].split("</svg>")[0]
         assert "VADER" in chart
         assert "TextBlob" not in chart
 
-    def test_every_figure_has_its_source(self) -> None:
+    def test_every_value_has_its_source(self) -> None:
         names = [row[0] for row in self.TABLES["accuracy"]]
         assert names[:5] == [
             *("accuracy", "macro-recall, macro-F1", "calibration error", "log loss", "Brier score")
@@ -420,7 +420,7 @@ class TestTablesOfTheEvaluation:
         assert set(tiles) <= set(", ".join(names).split(", "))
 
 
-class TestTablesOfTheInspection:
+class TestInspectionTables:
     TABLES = tables_of(PAGES["inspection"])
 
     def test_rows(self) -> None:
@@ -493,7 +493,7 @@ def themes() -> list[dict[str, str]]:
 def luminance(color: str) -> float:
     """Relative luminance (WCAG 2.2)."""
     digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
-    channels = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    channels = [int(digits[index : index + 2], 16) / 255 for index in (0, 2, 4)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -505,7 +505,7 @@ def contrast(first: str, second: str) -> float:
 
 class TestStyle:
     @pytest.mark.parametrize("theme", themes(), ids=["light", "dark"])
-    def test_text_can_be_read(self, theme: dict[str, str]) -> None:
+    def test_text_contrast(self, theme: dict[str, str]) -> None:
         for ground in ("paper", "panel"):
             assert contrast(theme["ink"], theme[ground]) >= 7
             assert contrast(theme["soft"], theme[ground]) >= 4.5
@@ -515,7 +515,7 @@ class TestStyle:
     def test_black_on_white(self) -> None:
         assert contrast("#000", "#ffffff") == pytest.approx(21)
 
-    def test_nothing_is_styled_that_is_not_there(self) -> None:
+    def test_no_unused_styles(self) -> None:
         used = {
             name
             for page in PAGES.values()
@@ -527,7 +527,7 @@ class TestStyle:
 
 
 class TestEvaluationPage:
-    def test_holds_the_figures(self) -> None:
+    def test_page_has_the_values(self) -> None:
         text = Parsed(PAGES["evaluation"]).text
         for words in (
             "75.00 %",
@@ -554,21 +554,21 @@ class TestEvaluationPage:
         assert parsed.elements["svg"] == 1  # the coverage curve
         assert "Against baselines" not in parsed.text
 
-    def test_one_cell_a_pair_of_labels(self) -> None:
+    def test_one_cell_per_pair_of_labels(self) -> None:
         page = PAGES["three labels"]
         heat = re.search(r'<table class="heat">(.*?)</table>', page)
         assert heat
         assert heat[1].count("--share") == 9
         assert heat[1].count('class="hit"') == 3
 
-    def test_a_label_that_does_not_occur(self) -> None:
+    def test_label_without_rows(self) -> None:
         data = evaluation()
         data["metrics"]["confusion"] = [[0, 0], [3, 4]]
         assert "–" in Parsed(evaluation_page(data)).text
 
 
 class TestInspectionPage:
-    def test_holds_the_figures(self) -> None:
+    def test_page_has_the_values(self) -> None:
         text = Parsed(PAGES["inspection"]).text
         for words in (
             "Contents of train.parquet",
@@ -588,7 +588,7 @@ class TestInspectionPage:
         assert "Words that mark a label" not in parsed.text
         assert "NLTK" not in parsed.text
 
-    def test_of_several_files_and_of_no_text(self) -> None:
+    def test_several_files_and_no_texts(self) -> None:
         data = inspection()
         data["files"] *= 2
         data["lengths"] = {"characters": {"rows": 0}, "tokens": {"rows": 0}}
@@ -611,14 +611,14 @@ def numbers(chart: str, name: str, kind: str, attribute: str) -> list[float]:
 class TestCharts:
     BINS = metrics(["a", "b"])["calibration"]["bins"]
 
-    def test_reliability_dots_lie_where_the_bins_are(self) -> None:
+    def test_reliability_dots_match_the_bins(self) -> None:
         chart = reliability(self.BINS)
         x, y = numbers(chart, "circle", "dot", "cx"), numbers(chart, "circle", "dot", "cy")
         used = [one for one in self.BINS if one["rows"]]
         assert len(x) == len(used) == 8
         slope = (x[-1] - x[0]) / (used[-1]["confidence"] - used[0]["confidence"])
-        for place, one in enumerate(used):
-            assert x[place] == pytest.approx(
+        for index, one in enumerate(used):
+            assert x[index] == pytest.approx(
                 x[0] + slope * (one["confidence"] - used[0]["confidence"]), abs=0.02
             )
         assert y == sorted(y, reverse=True)  # up is a smaller y
@@ -631,8 +631,8 @@ class TestCharts:
         right = numbers(chart, "rect", "right", "height")
         wrong = numbers(chart, "rect", "wrong", "height")
         used = [one for one in self.BINS if one["rows"]]
-        for place, one in enumerate(used):
-            share = right[place] / (right[place] + wrong[place])
+        for index, one in enumerate(used):
+            share = right[index] / (right[index] + wrong[index])
             assert share == pytest.approx(one["accuracy"], abs=0.01)
 
     def test_length_histogram(self) -> None:
@@ -652,7 +652,7 @@ class TestCharts:
         assert f"{'x' * 33}…" in chart
 
     def test_coverage_curve(self) -> None:
-        points = beyond_the_figures(["a", "b"], "", "")["coverage"]["points"]
+        points = detail_sections(["a", "b"], "", "")["coverage"]["points"]
         chart = coverage_curve(points)
         x, y = numbers(chart, "circle", "dot", "cx"), numbers(chart, "circle", "dot", "cy")
         assert x == sorted(x, reverse=True)  # from all rows to few
@@ -670,7 +670,9 @@ class TestCharts:
             max_size=10,
         )
     )
-    def test_coverage_curves_stay_inside(self, points: list[tuple[float, float, float, float]]) -> None:
+    def test_coverage_curves_stay_within_the_axes(
+        self, points: list[tuple[float, float, float, float]]
+    ) -> None:
         chart = coverage_curve(
             [
                 {"coverage": kept, "accuracy": middle, "interval": [low, high], "macro_recall": low}
@@ -709,7 +711,7 @@ class TestCharts:
             (1.2, (1.1, 1.3), ">", 0),
         ],
     )
-    def test_what_goes_on_beyond_the_scale_has_an_arrow(
+    def test_values_beyond_the_scale_have_an_arrow(
         self, value: float, ends: tuple[float, float], arrows: str, dots: int
     ) -> None:
         """A clamped interval looks different from one that ends there, and so does a clamped value."""
@@ -720,7 +722,7 @@ class TestCharts:
         for x in re.findall(r'[ML](\d+),|x[12]="([\d.]+)"', chart):
             assert all(0 <= float(one) <= 160 for one in x if one)
 
-    def test_the_axis_of_a_curve_over_words_has_the_words(self) -> None:
+    def test_word_curve_axis_shows_the_words(self) -> None:
         def steps(*tokens: str) -> list[dict[str, Any]]:
             return [{"token": token, "probabilities": [0.25, 0.75]} for token in tokens]
 
@@ -728,7 +730,7 @@ class TestCharts:
             return re.findall(r'<text text-anchor="end" transform="[^"]*rotate\(-55\)">(.*?)</text>', chart)
 
         assert axis(prefix_curve(["a", "b"], steps("my", "battery", ":("))) == ["my", "battery", ":("]
-        many = [f"w{place}" for place in range(45)]
+        many = [f"w{index}" for index in range(45)]
         assert axis(prefix_curve(["a", "b"], steps(*many))) == many[::3]
         assert axis(prefix_curve(["a", "b"], steps("x" * 99, "y"))) == [f"{'x' * 13}…", "y"]
         one = prefix_curve(["a", "b"], steps("alone"))
@@ -740,7 +742,7 @@ class TestCharts:
     @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.2)), min_size=1, max_size=5))
     @example([(1.0, 0.0)])
     @example([(0.0, 0.0), (1.0, 0.0)])
-    def test_intervals_stay_inside(self, systems: list[tuple[float, float]]) -> None:
+    def test_intervals_stay_within_the_axes(self, systems: list[tuple[float, float]]) -> None:
         chart = intervals(
             [("name", share, (max(0.0, share - half), min(1.0, share + half))) for share, half in systems]
         )
@@ -748,7 +750,7 @@ class TestCharts:
             assert 0 <= float(value) <= 360
 
     @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=41), st.integers(1, 50))
-    def test_histograms_stay_inside(self, rows: list[int], width: int) -> None:
+    def test_histograms_stay_within_the_axes(self, rows: list[int], width: int) -> None:
         chart = length_histogram(rows, width, "tokens")
         assert len(re.findall("<rect", chart)) == len(rows)
         for y, height in re.findall(r'<rect [^>]*y="([-\d.]+)" [^>]*height="([-\d.]+)"', chart):
@@ -756,14 +758,14 @@ class TestCharts:
             assert float(height) >= 0
         assert 1 <= len(re.findall('class="grid"', chart)) <= 6
 
-    def test_no_rows_no_crash(self) -> None:
+    def test_no_rows(self) -> None:
         empty = [{"low": 0.0, "high": 1.0, "rows": 0, "confidence": None, "accuracy": None}]
         assert "<circle" not in reliability(empty)
         assert "<rect" not in confidence_histogram(empty)
 
 
 class TestMarkup:
-    def test_text_is_escaped_once_and_markup_never(self) -> None:
+    def test_text_is_escaped_once(self) -> None:
         inner = tag("b", "<&>")
         assert inner == "<b>&lt;&amp;&gt;</b>"
         assert tag("p", inner, " & ") == "<p><b>&lt;&amp;&gt;</b> &amp; </p>"
@@ -774,7 +776,7 @@ class TestMarkup:
         assert tag("a", class_=None, stroke_width=1.5, x=2.0, y=3) == '<a stroke-width="1.5" x="2" y="3"></a>'
 
     @given(st.text())
-    def test_any_text_comes_back(self, text: str) -> None:
+    def test_any_text_round_trips(self, text: str) -> None:
         page = tag("p", text, title=text)
         parsed = Parsed(page)
         assert "".join(parsed.texts) == printable(text)
@@ -785,7 +787,7 @@ class TestMarkup:
         assert printable("a\tb\x1b[0m\u202ec\ud800") == "a\ufffdb\ufffd[0m\ufffdc\ufffd"
         assert printable("naïve 😂 –") == "naïve 😂 –"
 
-    def test_a_table(self) -> None:
+    def test_table(self) -> None:
         made = table(("a", "b"), [("<1>", share_cell(2.0, "x"))], (1,))
         assert "&lt;1&gt;" in made
         assert "--share: 1.0000" in made
@@ -793,7 +795,7 @@ class TestMarkup:
 
 
 class TestWords:
-    def test_figures(self) -> None:
+    def test_number_formats(self) -> None:
         assert (count(1580000), percent(0.83844), percent(None), percent(1, 0)) == (
             "1,580,000",
             "83.84 %",
@@ -803,7 +805,7 @@ class TestWords:
         assert interval((0.1, 0.2)) == "10.00 to 20.00 %"
         assert interval((-0.01, 0.2), signed=True) == "-1.00 to +20.00 %"
 
-    def test_only_what_happened_is_told(self) -> None:
+    def test_only_actual_events_are_mentioned(self) -> None:
         assert [name for name, _ in evaluation_rows(evaluation()["rows"])] == [
             "rows read",
             "left out: label 'negative', not in --labels",
@@ -839,7 +841,7 @@ class TestTerminal:
         for words in ("rows inspected", "new sad", "1,234"):
             assert words in shown
 
-    def test_what_is_not_there_is_not_shown(self) -> None:
+    def test_missing_parts_are_not_shown(self) -> None:
         data = {**inspection(), "labels": [], "users": None, "frequent_words": {}, "nltk": None}
         shown = rendered(inspection_tables(data))
         assert "Balance" not in shown
@@ -851,7 +853,7 @@ class TestTerminal:
 
 
 class TestWriting:
-    def test_whole_or_not_at_all(self, tmp_path: Path) -> None:
+    def test_written_completely_or_not_at_all(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "page.html"
         write_page(path, PAGES["evaluation"], overwrite=False)
         assert path.read_text("utf-8") == PAGES["evaluation"]
@@ -869,20 +871,20 @@ class TestWriting:
         with pytest.raises(OutputExistsError, match="is a directory"):
             check_target(tmp_path, overwrite=True)
 
-    def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
+    def test_unwritable_target(self, tmp_path: Path) -> None:
         tmp_path.joinpath("file").touch()
         with pytest.raises(OutputWriteError, match="cannot be written"):
             write_page(tmp_path / "file" / "page.html", "x", overwrite=False)
 
 
-def test_on_a_narrow_terminal_words_stay_whole() -> None:
+def test_words_are_not_broken_on_a_narrow_terminal() -> None:
     data = explanation(["negative", "neutral", "positive"], token="disappointed")
     shown = rendered(explanation_tables(data), 48)
     assert [line.split()[0] for line in shown.splitlines() if "%" in line][1:] == ["disappointed"] * 3
 
 
 class TestSearch:
-    def test_the_page_holds_the_figures(self) -> None:
+    def test_page_has_the_values(self) -> None:
         text = Parsed(PAGES["search"]).text
         for words in ("Search over 5 settings", "4 trials", "78.00 %", "+3.00", "trial 1", "failed: loss"):
             assert words in text
@@ -890,13 +892,13 @@ class TestSearch:
         assert ["cell", "simple", "gru"] in tables["setting"]
         assert tables["trial"][3][:5] == ["2", "pruned", "55.00 %", "1", "61.2"]
 
-    def test_the_terminal_has_the_best_first_and_only_complete_ones(self) -> None:
+    def test_terminal_lists_complete_trials_best_first(self) -> None:
         lines = rendered(search_tables(search())).splitlines()
         assert [line.split()[0] for line in lines[1:3]] == ["1", "0"]
         assert "units 96, cell gru, bidirectional no, dropout 0.4, learning_rate 0.002" in lines[1]
         assert "complete: 2, pruned: 1, failed: 1, interrupted and restarted: 1" in lines
 
-    def test_what_comes_next_can_be_copied(self) -> None:
+    def test_next_command_can_be_copied(self) -> None:
         assert search_next(search("x"))[1:] == [
             "next:  sentstream evaluate x/best TEST",
             "again: sentstream train DATA --output RUN --cell gru",

@@ -10,24 +10,24 @@ from processes import PATIENCE
 from sentstream.storage.ahead import ahead
 
 
-def test_several_are_under_way_and_no_more() -> None:
-    together, most, running, lock = threading.Barrier(3), 0, 0, threading.Lock()
+def test_concurrency_is_bounded() -> None:
+    together, largest, running, lock = threading.Barrier(3), 0, 0, threading.Lock()
 
     def call(number: int) -> int:
-        nonlocal most, running
+        nonlocal largest, running
         with lock:
             running += 1
-            most = max(most, running)
+            largest = max(largest, running)
         together.wait(PATIENCE)
         with lock:
             running -= 1
         return number * number
 
     assert list(ahead(call, range(30), at_once=3)) == [number * number for number in range(30)]
-    assert most == 3
+    assert largest == 3
 
 
-def test_the_first_error_is_that_of_the_first_item() -> None:
+def test_errors_are_raised_in_item_order() -> None:
     later = threading.Event()
 
     def call(number: int) -> int:
@@ -45,7 +45,7 @@ def test_the_first_error_is_that_of_the_first_item() -> None:
         next(found)
 
 
-def test_items_are_taken_as_they_are_needed() -> None:
+def test_items_are_consumed_lazily() -> None:
     taken: list[int] = []
     found = ahead(str, (taken.append(number) or number for number in range(100)), at_once=5)  # type: ignore[func-returns-value]
     assert next(found) == "0"
@@ -53,7 +53,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
     assert list(found) == [str(number) for number in range(1, 100)]
 
 
-def test_who_stops_does_not_wait() -> None:
+def test_stopping_does_not_wait() -> None:
     never = threading.Event()
     found = ahead(lambda number: number or never.wait(), [1, 0, 0], at_once=3)
     assert next(found) == 1

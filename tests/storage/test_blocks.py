@@ -22,7 +22,7 @@ DATA = random.Random(0).randbytes(SIZE)
 
 
 class Remote:
-    """A file, and what was fetched of it."""
+    """A file, and the ranges fetched from it."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[int, int]] = []
@@ -37,29 +37,29 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 16)
 
 
-def handle(remote: Remote, most: int = 1024) -> Handle:
-    blocks = Blocks("far.parquet", SIZE, remote.fetch, most=most)
+def handle(remote: Remote, limit: int = 1024) -> Handle:
+    blocks = Blocks("far.parquet", SIZE, remote.fetch, limit=limit)
     return Handle(blocks, SIZE, blocks.close)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     reads=st.lists(st.tuples(st.integers(0, SIZE + 20), st.integers(0, 300)), max_size=40),
-    most=st.sampled_from([16, 20, 1024]),
+    limit=st.sampled_from([16, 20, 1024]),
 )
-def test_reads_in_any_order(reads: list[tuple[int, int]], most: int) -> None:
+def test_reads_in_any_order(reads: list[tuple[int, int]], limit: int) -> None:
     remote = Remote()
-    with handle(remote, most) as file:
+    with handle(remote, limit) as file:
         for at, size in reads:
             file.seek(at)
             assert file.read(size) == DATA[at : at + size]
             assert file.tell() == at + len(DATA[at : at + size])
-    if most == 1024:
-        fetched = [place for start, stop in remote.requests for place in range(start, stop)]
+    if limit == 1024:
+        fetched = [index for start, stop in remote.requests for index in range(start, stop)]
         assert len(fetched) == len(set(fetched))
 
 
-def test_in_order_requests_become_longer() -> None:
+def test_sequential_requests_grow() -> None:
     remote = Remote()
     with handle(remote) as file:
         assert b"".join(iter(lambda: file.read(7), b"")) == DATA
@@ -69,7 +69,7 @@ def test_in_order_requests_become_longer() -> None:
     assert sum(lengths) == SIZE
 
 
-def test_a_jump_fetches_no_more_than_is_near() -> None:
+def test_seek_fetches_only_nearby_blocks() -> None:
     remote = Remote()
     with handle(remote) as file:
         file.seek(-8, os.SEEK_END)
@@ -90,7 +90,7 @@ def test_many_threads() -> None:
             assert all(pool.map(read, range(400)))
 
 
-def test_what_failed_is_fetched_again() -> None:
+def test_failed_block_is_fetched_again() -> None:
     failing = threading.Event()
     failing.set()
     remote = Remote()
@@ -109,7 +109,7 @@ def test_what_failed_is_fetched_again() -> None:
     blocks.close()
 
 
-def test_a_full_disk_takes_fewer_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_caches_fewer_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_write_all", _limited(20 * 16))
     with handle(Remote()) as file:
         assert file.read() == DATA
@@ -124,7 +124,7 @@ def test_a_full_disk_takes_fewer_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def _limited(room: int):  # type: ignore[no-untyped-def]
-    """A file system with so many bytes."""
+    """A file system with a limited number of bytes."""
 
     def write(file: io.FileIO, data: memoryview) -> None:
         if file.tell() + len(data) > room:
@@ -156,7 +156,7 @@ def test_prefetching() -> None:
     assert {(0, 128), (992, 1000)} <= set(remote.requests)
 
 
-def test_arrow_reads_it_and_hears_of_errors() -> None:
+def test_arrow_reads_and_gets_errors() -> None:
     with handle(Remote()) as file:
         assert pa.PythonFile(file).read() == DATA
 

@@ -20,8 +20,8 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_another_run_removes_is_passed_over(tree: Path) -> None:
-    """In a directory of its own, where drafts and leases come and go."""
+def test_files_removed_meanwhile_are_skipped(tree: Path) -> None:
+    """In a directory where drafts and leases come and go."""
     walk = LocalStorage().walk(str(tree), hidden=True)
     assert next(walk)[0] == "a"
     (tree / "b").unlink()
@@ -29,7 +29,7 @@ def test_what_another_run_removes_is_passed_over(tree: Path) -> None:
     assert [name for name, _ in walk] == ["c", "other/e"]
 
 
-def test_an_input_that_is_removed_is_told(tree: Path) -> None:
+def test_removed_input_is_reported(tree: Path) -> None:
     walk = LocalStorage().walk(str(tree))
     assert next(walk)[0] == "a"
     (tree / "b").unlink()

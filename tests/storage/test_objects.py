@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from faulty_proxy import Faults, faulty_proxy
 from obstore.exceptions import BaseError
-from processes import await_, child
+from processes import child, wait_until
 
 from sentstream.errors import (
     InputError,
@@ -60,7 +60,7 @@ pytestmark = pytest.mark.usefixtures("no_credentials")
 
 @pytest.fixture(name="folder")
 def _folder(s3: LocalS3, request: pytest.FixtureRequest) -> str:
-    """A prefix of the test's own."""
+    """A prefix for this test."""
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
     (s3.folder / "bucket" / name).mkdir()
     return name
@@ -78,7 +78,7 @@ def write(storage: ObjectStorage, name: str, data: bytes, *, overwrite: bool = F
 
 class TestWriting:
     @pytest.mark.parametrize("size", [0, 1, 100_000])
-    def test_what_is_written_is_read(self, storage: ObjectStorage, folder: str, size: int) -> None:
+    def test_round_trip(self, storage: ObjectStorage, folder: str, size: int) -> None:
         name, data = f"s3://bucket/{folder}/a b=é.parquet", os.urandom(size)
         storage.check_writable(name, overwrite=False)
         write(storage, name, data)
@@ -90,14 +90,14 @@ class TestWriting:
         file.check()
         assert pickle.loads(pickle.dumps(file)) == file
 
-    def test_nothing_is_there_until_the_end(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
+    def test_nothing_visible_before_the_end(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
         below = s3.folder / "bucket" / folder
         with storage.create(f"s3://bucket/{folder}/a", overwrite=False) as file:
             file.write(b"a")
             assert not list(below.iterdir())
         assert [path.name for path in below.iterdir()] == ["a"]
 
-    def test_nothing_is_there_after_an_error(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
+    def test_nothing_left_after_an_error(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
         with (
             contextlib.suppress(ZeroDivisionError),
             storage.create(f"s3://bucket/{folder}/a", overwrite=False) as file,
@@ -106,7 +106,7 @@ class TestWriting:
             raise ZeroDivisionError
         assert not list((s3.folder / "bucket" / folder).iterdir())
 
-    def test_a_name_that_is_taken(self, storage: ObjectStorage, folder: str) -> None:
+    def test_existing_object(self, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/a"
         write(storage, name, b"first")
         with pytest.raises(OutputExistsError, match="already exists"):
@@ -136,7 +136,7 @@ class TestWriting:
                 behind.check_writable(names[77], overwrite=False)
         assert len(faults.seen) <= 4
 
-    def test_large_objects_come_in_parts(
+    def test_large_objects_use_multipart_uploads(
         self, s3: LocalS3, storage: ObjectStorage, folder: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(objects, "_ONE_REQUEST", 1 << 20)
@@ -151,7 +151,7 @@ class TestWriting:
         with pytest.raises(OutputExistsError):
             write(storage, name, data)
 
-    def test_an_upload_in_parts_that_fails_is_aborted(
+    def test_failed_multipart_upload_is_aborted(
         self, s3: LocalS3, folder: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(objects, "_ONE_REQUEST", 1 << 20)
@@ -162,14 +162,14 @@ class TestWriting:
         assert not list((s3.folder / "bucket" / folder).iterdir())
         assert not s3.uploads()
 
-    def test_no_room_for_a_copy(self, storage: ObjectStorage, folder: str) -> None:
+    def test_disk_full_for_a_copy(self, storage: ObjectStorage, folder: str) -> None:
         with (
             pytest.raises(OutputWriteError, match=r"cannot be written: .*: No space.*TMPDIR"),
             storage.create(f"s3://bucket/{folder}/a", overwrite=False),
         ):
             raise OSError(28, os.strerror(28))
 
-    def test_a_kill_in_the_middle_of_an_upload(self, s3: LocalS3, folder: str) -> None:
+    def test_killed_during_an_upload(self, s3: LocalS3, folder: str) -> None:
         faults = Faults(stall=60)
         with faulty_proxy(s3.endpoint, faults) as endpoint:
             script = (
@@ -182,14 +182,14 @@ class TestWriting:
             name = f"s3://bucket/{folder}/a"
             command = [sys.executable, "-c", script, name, json.dumps(options(endpoint))]
             with child(command) as process:
-                await_(lambda: faults.held, "an upload is under way")
+                wait_until(lambda: faults.held, "an upload is under way")
                 process.kill()
                 assert process.wait() == -signal.SIGKILL
         assert not list((s3.folder / "bucket" / folder).iterdir())
         assert not s3.uploads()
 
     @pytest.mark.parametrize("cleaned", ["large", ""])
-    def test_what_a_kill_left_of_an_upload_in_parts(
+    def test_leftover_multipart_upload_is_removed(
         self, s3: LocalS3, storage: ObjectStorage, folder: str, cleaned: str
     ) -> None:
         import boto3
@@ -206,8 +206,8 @@ class TestWriting:
 
 class TestNetwork:
     @pytest.mark.parametrize("every", [2, 3, 7])
-    def test_what_fails_now_and_then(self, s3: LocalS3, folder: str, every: int) -> None:
-        """What is written is there once, what is read is right, what is listed is all."""
+    def test_intermittent_failures(self, s3: LocalS3, folder: str, every: int) -> None:
+        """Writes happen once, reads are correct, listings are complete."""
         faults = Faults(every=every)
         with faulty_proxy(s3.endpoint, faults) as endpoint:
             storage = storage_of(endpoint)
@@ -227,7 +227,7 @@ class TestNetwork:
             assert not written
         assert set(faults.injected) == {"busy", "lost", "cut"}
 
-    def test_lost_for_a_while(self, s3: LocalS3, folder: str) -> None:
+    def test_temporary_outage(self, s3: LocalS3, folder: str) -> None:
         faults = Faults(down=True)
         with faulty_proxy(s3.endpoint, faults) as endpoint:
             back = threading.Timer(10, lambda: setattr(faults, "down", False))
@@ -236,7 +236,7 @@ class TestNetwork:
             back.join()
         assert (s3.folder / "bucket" / folder / "a").read_bytes() == b"a"
 
-    def test_lost_for_good(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
+    def test_permanent_outage(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/a"
         write(storage, name, b"a" * 100)
         faults = Faults()
@@ -258,7 +258,7 @@ class TestNetwork:
 
 
 class TestReading:
-    def test_a_walk_is_as_one_through_directories(self, storage: ObjectStorage, folder: str) -> None:
+    def test_walk_order_matches_directories(self, storage: ObjectStorage, folder: str) -> None:
         for name in ("b", "a/z", "a/b/c", "a-b", "_x", ".y", "a/_SUCCESS", "_temporary/a"):
             write(storage, f"s3://bucket/{folder}/{name}", b"")
         assert storage.is_directory(f"s3://bucket/{folder}/a")
@@ -270,9 +270,11 @@ class TestReading:
         assert everything - set(below) == {"_x", ".y", "a/_SUCCESS", "_temporary/a"}
 
     @pytest.mark.parametrize(
-        ("data", "how"), [(b"b" * 3_000_000, "changed"), (b"b", "shrank"), (b"b" * 3_000_001, "grew")]
+        ("data", "method"), [(b"b" * 3_000_000, "changed"), (b"b", "shrank"), (b"b" * 3_000_001, "grew")]
     )
-    def test_an_object_that_changes(self, storage: ObjectStorage, folder: str, data: bytes, how: str) -> None:
+    def test_object_changes_while_reading(
+        self, storage: ObjectStorage, folder: str, data: bytes, method: str
+    ) -> None:
         name = f"s3://bucket/{folder}/a"
         write(storage, name, b"a" * 3_000_000)
         file = storage.find(name)
@@ -281,18 +283,18 @@ class TestReading:
             handle.read(10)
             write(storage, name, data, overwrite=True)
             handle.seek(2_500_000)
-            with pytest.raises(InputError, match=f"{how}.* while it was read"):
+            with pytest.raises(InputError, match=f"{method}.* while it was read"):
                 handle.read(10)
-        with pytest.raises(InputError, match=f"{how}.* while it was read"):
+        with pytest.raises(InputError, match=f"{method}.* while it was read"):
             file.check()
         storage.remove(name)
         with pytest.raises(InputError, match="disappeared"):
             file.check()
 
-    def test_many_columns_are_read_once(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
-        """However a reader jumps, no byte comes twice."""
+    def test_each_byte_is_read_once(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
+        """No byte is fetched twice, however a reader seeks."""
         table = pa.table(
-            {f"c{place}": pa.array(os.urandom(2000).hex() for _ in range(500)) for place in range(9)}
+            {f"c{index}": pa.array(os.urandom(2000).hex() for _ in range(500)) for index in range(9)}
         )
         pq.write_table(table, s3.folder / "bucket" / folder / "a.parquet", row_group_size=100)
         faults = Faults()
@@ -306,7 +308,7 @@ class TestReading:
         assert len([1 for method, _ in faults.seen if method == "GET"]) <= -(-file.size // (1 << 20)) + 1
 
 
-class TestRefused:
+class TestRejected:
     def test_no_such_bucket(self, s3: LocalS3) -> None:
         storage = storage_of(s3.endpoint, "nobody")
         assert storage.find("s3://nobody/a") is None
@@ -331,14 +333,14 @@ class TestRefused:
         with pytest.raises(StorageAccessError, match=r"no credentials.*aws configure.*skip_signature"):
             open_storage("s3://bucket/a", {"endpoint": s3.endpoint})
 
-    def test_access_is_denied(self, s3: LocalS3) -> None:
+    def test_access_denied(self, s3: LocalS3) -> None:
         storage = open_storage("s3://bucket/", {"endpoint": s3.endpoint, "skip_signature": "true"})
         with pytest.raises(InputError, match="access is denied"):
             storage.is_directory("s3://bucket/a")
         with pytest.raises(OutputError, match="access is denied"):
             write(storage, "s3://bucket/a", b"a")  # type: ignore[arg-type]
 
-    def test_settings(self, s3: LocalS3) -> None:
+    def test_invalid_settings(self, s3: LocalS3) -> None:
         for key, value in (("nonsense", "1"), ("timeout", "soon"), ("retry_timeout", "soon")):
             with pytest.raises(UsageError, match=f"{key}|{value}"):
                 storage_of(s3.endpoint, **{key: value})
@@ -347,8 +349,8 @@ class TestRefused:
         with pytest.raises(UsageError, match="no storage account"):
             open_storage("abfs://tweets/a")
 
-    def test_a_profile(self, s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What ``aws configure`` writes is found, with the region and the address."""
+    def test_aws_profile(self, s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The files of ``aws configure`` are used, with the region and the address."""
         (tmp_path / "credentials").write_text(
             f"[tweets]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
         )
@@ -377,7 +379,7 @@ class TestLease:
         with storage.lock(name, "out"):
             pass
 
-    def test_of_many_at_once_one_wins(self, storage: ObjectStorage, folder: str) -> None:
+    def test_one_of_many_wins(self, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/_sentstream/lock"
         start, end = threading.Barrier(8), threading.Barrier(8)
 
@@ -394,7 +396,7 @@ class TestLease:
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(take, range(8))) == 1
 
-    def test_a_killed_holder_is_known_at_once(self, storage: ObjectStorage, folder: str) -> None:
+    def test_killed_holder_is_detected_at_once(self, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/_sentstream/lock"
         script = (
             "import sys, json, time\n"
@@ -404,7 +406,7 @@ class TestLease:
             "    time.sleep(600)\n"
         )
         with child([sys.executable, "-c", script, name, json.dumps(dict(storage.options))]) as process:
-            await_(lambda: storage.find(name), "the lease is there")
+            wait_until(lambda: storage.find(name), "the lease is there")
             with pytest.raises(OutputBusyError, match=f"process {process.pid}"):
                 storage.lock(name, "out").__enter__()
             process.kill()
@@ -415,7 +417,7 @@ class TestLease:
             assert time.monotonic() - started < 300  # not by waiting for its end
         assert storage.find(name) is None
 
-    def test_another_machine_s_ends_unless_renewed(self, storage: ObjectStorage, folder: str) -> None:
+    def test_lease_of_another_machine_expires(self, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/_sentstream/lock"
         write(storage, name, json.dumps({"host": "elsewhere", "boot": "x", "pid": 1, "token": "t"}).encode())
         with hold(storage, name, "out", lasts=1):
@@ -423,7 +425,7 @@ class TestLease:
             assert file is not None
             assert b"elsewhere" not in file.open().read()
 
-    def test_another_machine_s_is_respected(self, storage: ObjectStorage, folder: str) -> None:
+    def test_lease_of_another_machine_is_respected(self, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/_sentstream/lock"
         stop = threading.Event()
 
@@ -437,21 +439,19 @@ class TestLease:
         thread = threading.Thread(target=renew)
         thread.start()
         try:
-            await_(lambda: storage.find(name))
+            wait_until(lambda: storage.find(name))
             with pytest.raises(OutputBusyError, match="process 1 on elsewhere"):
                 hold(storage, name, "out", lasts=30).__enter__()
         finally:
             stop.set()
             thread.join()
 
-    def test_who_lost_it_publishes_nothing_more(
-        self, s3: LocalS3, storage: ObjectStorage, folder: str
-    ) -> None:
+    def test_lost_lease_prevents_publishing(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
         name = f"s3://bucket/{folder}/out/_sentstream/lock"
         lease = hold(storage, name, "out", renewed=0.05)
         lease.__enter__()
         write(storage, name, json.dumps({"host": "elsewhere", "token": "t"}).encode(), overwrite=True)
-        await_(lambda: not any(one.name == "lease" for one in threading.enumerate()), "it is noticed")
+        wait_until(lambda: not any(one.name == "lease" for one in threading.enumerate()), "it is noticed")
         with pytest.raises(OutputWriteError, match="taken over by another run"):
             write(storage, f"s3://bucket/{folder}/out/a.parquet", b"a")
         with pytest.raises(OutputWriteError, match="taken over by another run"):
@@ -496,19 +496,19 @@ def test_azure(azure: LocalAzure) -> None:
         ("ftp://localhost/a", "fsspec", "fsspec"),
     ],
 )
-def test_what_is_not_installed(uri: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package(uri: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # as where it is not
     with pytest.raises(MissingExtraError, match=f"{module}, which is not installed") as caught:
         open_storage(uri, {"endpoint": "http://127.0.0.1:9"} if uri.startswith("s3") else {}).find(uri)
     assert f"[{extra}]" in (caught.value.hint or "")
 
 
-class TestHurry:
+class TestGivingUp:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(connect, "_AT_THE_END", 0.1)
 
-    def test_who_waits_already_and_who_comes_later_are_ended(self) -> None:
+    def test_waiting_and_later_requests_are_ended(self) -> None:
         never, ended = threading.Event(), []
 
         def wait() -> None:
@@ -517,11 +517,11 @@ class TestHurry:
             except StorageUnreachableError as error:
                 ended.append(error.message)
 
-        with connect.hurrying():
+        with connect.limiting_retries():
             thread = threading.Thread(target=wait)
             thread.start()
-            connect.hurry()
-            connect.hurry()  # once more is no more time
+            connect.give_up_soon()
+            connect.give_up_soon()  # once more is no more time
             thread.join()
             assert ended == ["interrupted"]
             with pytest.raises(StorageUnreachableError, match="interrupted"):
@@ -531,17 +531,17 @@ class TestHurry:
                 connect.Tries(()).wait(BaseError("error sending request"))
         never.set()
 
-    def test_it_ends_with_the_run(self) -> None:
-        with connect.hurrying():
-            connect.hurry()
+    def test_limit_ends_with_the_run(self) -> None:
+        with connect.limiting_retries():
+            connect.give_up_soon()
         assert connect.seconds_left() is None
         assert connect.waiting(lambda: "an answer") == "an answer"
 
-    def test_an_error_of_the_call_is_its_own(self) -> None:
+    def test_errors_of_the_call_pass_through(self) -> None:
         def late() -> None:
             raise TimeoutError("its own")
 
-        with connect.hurrying():
-            connect.hurry()
+        with connect.limiting_retries():
+            connect.give_up_soon()
             with pytest.raises(TimeoutError, match="its own"):
                 connect.waiting(late)

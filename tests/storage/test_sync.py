@@ -7,14 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import await_
+from processes import wait_until
 
 from sentstream.storage import sync
 
 
-def test_those_who_come_while_one_runs_share_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_syncs_share_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = 0
     begun, go_on = threading.Event(), threading.Event()
 
@@ -31,7 +29,7 @@ def test_those_who_come_while_one_runs_share_the_next(
     for thread in threads[1:]:
         thread.start()
     try:
-        await_(lambda: sync._turns[str(tmp_path)].users == 9)
+        wait_until(lambda: sync._turns[str(tmp_path)].users == 9)
     finally:
         go_on.set()
     for thread in threads:
@@ -40,7 +38,7 @@ def test_those_who_come_while_one_runs_share_the_next(
     assert not sync._turns
 
 
-def test_each_has_its_own_error(tmp_path: Path) -> None:
+def test_each_caller_gets_its_error(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
             sync.sync_directory(tmp_path / "none")

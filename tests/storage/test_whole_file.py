@@ -28,7 +28,7 @@ from sentstream.storage.whole_file import (
 
 @pytest.fixture(name="nameless", autouse=True, params=[True, False], ids=["nameless", "named"])
 def _nameless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether files may be without a name, where the system has such; else they are hidden everywhere."""
+    """Whether unnamed files are used, if the system has them; otherwise they are hidden."""
     if not request.param:
         monkeypatch.setattr(draft, "_TMPFILE", 0)
     return bool(request.param)
@@ -46,7 +46,7 @@ def fail(target: Path, error: BaseException, *, overwrite: bool = False) -> None
 
 
 class TestWholeFile:
-    def test_the_name_appears_at_the_end(self, tmp_path: Path) -> None:
+    def test_name_appears_at_the_end(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         with whole_file(tmp_path / "in" / "out", overwrite=False) as file:
             file.write(b"all of it")
@@ -57,12 +57,12 @@ class TestWholeFile:
         assert (tmp_path / "in" / "out").read_bytes() == b"all of it"
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-    def test_nothing_stays_after_an_error(self, tmp_path: Path, error: type[BaseException]) -> None:
+    def test_no_file_after_an_error(self, tmp_path: Path, error: type[BaseException]) -> None:
         with pytest.raises(error):
             fail(tmp_path / "deep" / "er" / "out", error())
         assert names(tmp_path) == []
 
-    def test_what_was_there_stays_after_an_error(self, tmp_path: Path) -> None:
+    def test_existing_file_stays_after_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_bytes(b"old")
         with pytest.raises(ValueError, match="no"):
             fail(tmp_path / "out", ValueError("no"), overwrite=True)
@@ -76,7 +76,7 @@ class TestWholeFile:
         assert names(tmp_path) == ["out"]
         assert (tmp_path / "out").read_bytes() == b"new"
 
-    def test_nobody_takes_what_replaces_another_file_for_abandoned(
+    def test_draft_replacing_a_file_is_not_stale(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It has a hidden name for a moment."""
@@ -102,7 +102,7 @@ class TestWholeFile:
                 file.write(b"all of it")
             assert (tmp_path / name).read_bytes() == b"all of it"
 
-    def test_a_file_that_appears_meanwhile_is_not_overwritten(self, tmp_path: Path) -> None:
+    def test_file_appearing_meanwhile_is_not_overwritten(self, tmp_path: Path) -> None:
         def write_and_be_late() -> None:
             with whole_file(tmp_path / "out", overwrite=False) as file:
                 file.write(b"ours")
@@ -113,18 +113,18 @@ class TestWholeFile:
         assert names(tmp_path) == ["out"]
         assert (tmp_path / "out").read_bytes() == b"theirs"
 
-    def test_missing_directories_are_made(self, tmp_path: Path) -> None:
+    def test_missing_directories_are_created(self, tmp_path: Path) -> None:
         with whole_file(tmp_path / "a" / "b" / "out", overwrite=False) as file:
             file.write(b"x")
         assert names(tmp_path / "a" / "b") == ["out"]
 
-    def test_a_long_name(self, tmp_path: Path) -> None:
+    def test_long_name(self, tmp_path: Path) -> None:
         target = tmp_path / ("ü" * 127)
         with whole_file(target, overwrite=False) as file:
             file.write(b"x")
         assert target.read_bytes() == b"x"
 
-    def test_the_umask_counts(self, tmp_path: Path) -> None:
+    def test_umask_is_respected(self, tmp_path: Path) -> None:
         old = os.umask(0o027)
         try:
             with whole_file(tmp_path / "out", overwrite=False):
@@ -133,7 +133,7 @@ class TestWholeFile:
             os.umask(old)
         assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
 
-    def test_an_error_of_the_system_says_where(self, tmp_path: Path) -> None:
+    def test_system_errors_name_the_path(self, tmp_path: Path) -> None:
         with pytest.raises(OutputWriteError, match="out cannot be written: No space left") as caught:
             fail(tmp_path / "out", OSError(28, "No space left on device"))
         assert caught.value.exit_code == 21
@@ -141,7 +141,7 @@ class TestWholeFile:
 
 
 class TestReaders:
-    """A reader of the directory finds what is whole, however far another file is."""
+    """Readers of the directory find only complete files, regardless of others in progress."""
 
     @pytest.fixture(name="folder")
     def _folder(self, tmp_path: Path) -> Iterator[Path]:
@@ -182,7 +182,7 @@ class TestReaders:
 class TestStaleFiles:
     @pytest.fixture(name="left")
     def _left(self, tmp_path: Path, nameless: bool) -> list[str]:
-        """What kill -9 leaves of two files of a data set, which are half written."""
+        """Leave two half-written files of a data set, as kill -9 does."""
         for name in ("out", "other"):
             code = (
                 "import os, signal, sys; from pathlib import Path\n"
@@ -196,7 +196,9 @@ class TestStaleFiles:
         assert names(tmp_path / "in") == []
         return [name for name in names(tmp_path) if name != "in"]
 
-    def test_those_of_the_dead_go(self, tmp_path: Path, left: list[str], nameless: bool) -> None:
+    def test_drafts_of_dead_processes_are_removed(
+        self, tmp_path: Path, left: list[str], nameless: bool
+    ) -> None:
         if nameless and draft._TMPFILE:
             assert left == []
         else:
@@ -205,7 +207,7 @@ class TestStaleFiles:
         assert names(tmp_path) == [name for name in left if name.startswith(".other")] + ["in"]
 
     @pytest.mark.parametrize("nameless", [False], indirect=True)
-    def test_those_of_the_living_stay(self, tmp_path: Path) -> None:
+    def test_drafts_of_live_processes_stay(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         with whole_file(tmp_path / "in" / "out", overwrite=False) as file:
             file.write(b"x")
@@ -215,7 +217,7 @@ class TestStaleFiles:
         assert names(tmp_path / "in") == ["out"]
 
     @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-    def test_beside_where_nothing_else_is_writable(self, tmp_path: Path) -> None:
+    def test_draft_next_to_the_target_if_nothing_else_is_writable(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         tmp_path.chmod(0o500)
         try:
@@ -234,7 +236,7 @@ class TestStaleFiles:
         ("outside", "inside", "moves"),
         [(0o755, 0o700, False), (0o777, 0o755, False), (0o1777, 0o755, True), (0o750, 0o755, True)],
     )
-    def test_it_is_nowhere_where_more_people_come(
+    def test_draft_is_not_in_a_more_public_directory(
         self, tmp_path: Path, outside: int, inside: int, moves: bool
     ) -> None:
         (tmp_path / "set" / "in").mkdir(parents=True)
@@ -246,7 +248,7 @@ class TestStaleFiles:
             )
         assert names(tmp_path / "set" / "in") == ["out"]
 
-    def test_nothing_else_goes(self, tmp_path: Path) -> None:
+    def test_other_files_stay(self, tmp_path: Path) -> None:
         kept = [
             ".out.tmp",
             ".out.0123.tmp",
@@ -261,13 +263,13 @@ class TestStaleFiles:
 
 
 class TestCheckWritable:
-    def test_there_already(self, tmp_path: Path) -> None:
+    def test_existing_file(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_bytes(b"")
         with pytest.raises(OutputExistsError, match="already exists"):
             check_writable(tmp_path / "out", overwrite=False)
         check_writable(tmp_path / "out", overwrite=True)
 
-    def test_a_directory(self, tmp_path: Path) -> None:
+    def test_directory(self, tmp_path: Path) -> None:
         with pytest.raises(OutputExistsError, match="is a directory"):
             check_writable(tmp_path, overwrite=True)
 
@@ -283,8 +285,8 @@ class TestCheckWritable:
             check_writable(tmp_path / "out", overwrite=False)
 
 
-class TestExclusively:
-    """One of several writers of a name wins, on every file system, or none."""
+class TestExclusive:
+    """At most one of several writers of a name wins, on every file system."""
 
     @pytest.fixture(name="without_links")
     def _without_links(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +295,7 @@ class TestExclusively:
 
         monkeypatch.setattr(os, "link", link)
 
-    def test_the_first_one_wins(self, tmp_path: Path) -> None:
+    def test_first_writer_wins(self, tmp_path: Path) -> None:
         with whole_file(tmp_path / "out", overwrite=False, exclusive=True) as file:
             file.write(b"first")
         with (
@@ -305,7 +307,7 @@ class TestExclusively:
 
     @pytest.mark.usefixtures("without_links")
     @pytest.mark.parametrize("overwrite", [False, True])
-    def test_without_links_nobody_does(self, tmp_path: Path, overwrite: bool) -> None:
+    def test_without_hard_links_nobody_wins(self, tmp_path: Path, overwrite: bool) -> None:
         with whole_file(tmp_path / "out", overwrite=overwrite) as file:
             file.write(b"all of it")
         assert (tmp_path / "out").read_bytes() == b"all of it"
@@ -318,13 +320,13 @@ class TestExclusively:
             pass
         assert names(tmp_path) == ["out"]
 
-    def test_the_check_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_check_leaves_no_files(self, tmp_path: Path) -> None:
         (tmp_path / ".probe.0123456789abcdef.tmp").write_bytes(b"of one that was killed")
         check_exclusive(tmp_path)
         assert names(tmp_path) == []
 
 
-def test_directories_are_made_by_several_at_once(tmp_path: Path) -> None:
+def test_directories_are_created_concurrently(tmp_path: Path) -> None:
     for _ in range(2):
         make_directory(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()

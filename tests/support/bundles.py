@@ -56,9 +56,9 @@ def draw_encoded(words: int, pairs: int | None, rows: int, *, seed: int = 1) -> 
     """Draw rows of 1 to 19 ids."""
     random = np.random.default_rng(seed)
     offsets = np.concatenate(([0], np.cumsum(random.integers(1, 20, rows)))).astype(np.int64)
-    found = random.integers(1, words, offsets[-1]).astype(np.int32)
-    beside = None if pairs is None else random.integers(0, pairs + 1, offsets[-1]).astype(np.int32)
-    return Encoded(offsets, found, beside)
+    ids = random.integers(1, words, offsets[-1]).astype(np.int32)
+    pair_ids = None if pairs is None else random.integers(0, pairs + 1, offsets[-1]).astype(np.int32)
+    return Encoded(offsets, ids, pair_ids)
 
 
 def make_bundle(
@@ -74,9 +74,9 @@ def make_bundle(
     rules: TextRules | None = None,
 ) -> Path:
     """Write a bundle of a tiny network; the same arguments give the same digest."""
-    known = np.array([[2, 4], [9, 11], [12, 21]], np.int32) if pairs else None
-    vocabulary = Vocabulary(WORDS, known, escaped=rules is not None and rules.cuts)
-    count = None if known is None else len(known)
+    known_pairs = np.array([[2, 4], [9, 11], [12, 21]], np.int32) if pairs else None
+    vocabulary = Vocabulary(WORDS, known_pairs, escaped=rules is not None and rules.cuts)
+    count = None if known_pairs is None else len(known_pairs)
     network = make_network(len(WORDS), count, len(labels), seed=seed, activation=activation)
     if precision == "int8":
         rows = draw_encoded(len(WORDS), count, 200, seed=seed)
@@ -96,10 +96,10 @@ def make_bundle(
 
 
 def add_reference(
-    directory: Path, texts: Sequence[str | None], of: str = "validation rows of mine.parquet"
+    directory: Path, texts: Sequence[str | None], source: str = "validation rows of mine.parquet"
 ) -> HeldOut:
     """Add a drift reference, computed from these texts, to a bundle."""
     scorer = Model.load(str(directory), provider="cpu", threads=1).scorer(columns=[])
-    reference = HeldOut(of, scorer.score(pa.record_batch({"text": texts})).distribution)
+    reference = HeldOut(source, scorer.score(pa.record_batch({"text": texts})).distribution)
     replace_config(directory, with_reference(load_bundle(directory).config, reference))
     return reference

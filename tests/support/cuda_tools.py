@@ -68,52 +68,54 @@ def network(layers: list[Layer], width: int, *, pairs: bool = True, sigmoid: boo
 
 def float_networks() -> dict[str, Network]:
     """Return cells, directions, pooling, activations, folded or not, with both kinds of tables."""
-    found: dict[str, Network] = {}
+    networks: dict[str, Network] = {}
     for cell, ways, pooling in product(("simple", "gru", "lstm"), ("f", "b", "fb"), (("max", "mean"), ())):
         width = UNITS * len(ways)
         second = layer(cell, width, ways, sequences=bool(pooling))
         layers: list[Layer] = [layer(cell, WIDTH, ways), second, *([Pooling(pooling)] if pooling else [])]
-        found[f"{cell} {ways} {'+'.join(pooling) or 'last'}"] = network(layers, width * max(1, len(pooling)))
-    found["gru, reset before"] = network(
+        networks[f"{cell} {ways} {'+'.join(pooling) or 'last'}"] = network(
+            layers, width * max(1, len(pooling))
+        )
+    networks["gru, reset before"] = network(
         [layer("gru", WIDTH, "f", sequences=False, reset_after=False)], UNITS
     )
     for name in ACTIVATIONS:
         gates = name if "sigmoid" in name else "sigmoid"  # with other gates, states would grow without bounds
         one = layer("lstm", WIDTH, "f", sequences=False, activation=name, recurrent_activation=gates)
-        found[f"lstm of {name}"] = network([one], UNITS, pairs=False)
-    found["a sigmoid"] = network([layer("simple", WIDTH, "f", sequences=False)], UNITS, sigmoid=True)
-    folded = {f"{name}, folded": fold(one) for name, one in found.items()}
+        networks[f"lstm of {name}"] = network([one], UNITS, pairs=False)
+    networks["a sigmoid"] = network([layer("simple", WIDTH, "f", sequences=False)], UNITS, sigmoid=True)
+    folded = {f"{name}, folded": fold(one) for name, one in networks.items()}
     small = {
         f"{name}, int8 tables": to_int8(one) for name, one in folded.items() if name.startswith("simple f")
     }
-    return found | folded | small
+    return networks | folded | small
 
 
 def int8_networks() -> dict[str, Network]:
     """Return networks with an int8 recurrence, over both kinds of tables."""
-    found: dict[str, Network] = {}
+    networks: dict[str, Network] = {}
     kinds = product((1, 2, 3), (("max", "mean"), ("mean",), ()), (True, False), ("tanh", "hard_tanh"))
     for count, pooling, pairs, activation in kinds:
         layers: list[Layer] = [
             layer(
                 "simple",
-                UNITS if place else WIDTH,
+                UNITS if index else WIDTH,
                 "f",
-                sequences=bool(pooling) or place < count - 1,
+                sequences=bool(pooling) or index < count - 1,
                 activation=activation,
             )
-            for place in range(count)
+            for index in range(count)
         ]
         layers += [Pooling(pooling)] if pooling else []
         plain = fold(network(layers, UNITS * max(1, len(pooling)), pairs=pairs))
         rows = draw_encoded(WORDS, PAIRS if pairs else None, 60)
         name = f"{count} layers {'+'.join(pooling) or 'last'}{', pairs' if pairs else ''}"
         name += "" if activation == "tanh" else f" of {activation}"
-        found[name] = quantize(plain, rows)
-        found[f"{name}, int8 tables"] = quantize(to_int8(plain), rows)
+        networks[name] = quantize(plain, rows)
+        networks[f"{name}, int8 tables"] = quantize(to_int8(plain), rows)
         if saturates(plain):
-            found[f"{name}, int8 tables of one scale"] = quantize(to_int8(plain, one_scale=True), rows)
-    return found
+            networks[f"{name}, int8 tables of one scale"] = quantize(to_int8(plain, one_scale=True), rows)
+    return networks
 
 
 def feed_of(one: Network, rows: int, length: int, seed: int = 0) -> dict[str, npt.NDArray[np.int32]]:
@@ -134,19 +136,19 @@ class Pretended:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, devices: int = 2) -> None:
         self.options: list[dict[str, str]] = []
         onnxruntime = import_runtime()
-        listed = [CUDA, *(name for name in onnxruntime.get_available_providers() if name != CUDA)]
+        available = [CUDA, *(name for name in onnxruntime.get_available_providers() if name != CUDA)]
         real = opening.provider_options
 
         def options(device: int, memory: int | None) -> list[Any]:
             self.options.append(real(device, memory)[0][1])
             return ON_CPU
 
-        def bound(*given: Any, device: tuple[str, int], at_once: int) -> Any:
+        def bound(*arguments: Any, device: tuple[str, int], at_once: int) -> Any:
             assert device[0] == "cuda"
-            return real_bound(*given, device=("cpu", 0), at_once=at_once)
+            return real_bound(*arguments, device=("cpu", 0), at_once=at_once)
 
         real_bound = opening.BoundRuns
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
         names = tuple(f"pretended {number}" for number in range(devices))
         monkeypatch.setattr(session_module, "driver", partial(Driver, devices, None, names))
         monkeypatch.setattr(opening, "preload", lambda _: None)

@@ -39,10 +39,10 @@ def entries(output: Path) -> dict[str, str]:
 def kill_loop(inputs: Path, output: Path, whole: Path, bundle: str, **settings: Any) -> int:
     """Score with many kills; return their number."""
     options = {"output": f"{output}/", "model": bundle, "resume": True, **settings.pop("options", {})}
-    about = {"inputs": [str(inputs)], "options": options, "whole": str(whole), "seed": 1, **settings}
+    config = {"inputs": [str(inputs)], "options": options, "whole": str(whole), "seed": 1, **settings}
     script = Path(__file__).with_name("kill_loop.py")
     done = subprocess.run(
-        [sys.executable, script, json.dumps(about)], capture_output=True, text=True, check=False
+        [sys.executable, script, json.dumps(config)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return int(json.loads(done.stdout)["killed"])

@@ -120,12 +120,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         kind = faults.next()
         if kind == "busy":
-            said = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            response = (
+                b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            )
             self.send_response(503)
-            self.send_header("Content-Length", str(0 if self.command == "HEAD" else len(said)))
+            self.send_header("Content-Length", str(0 if self.command == "HEAD" else len(response)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(said)
+                self.wfile.write(response)
             return
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
         try:

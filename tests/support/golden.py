@@ -36,7 +36,7 @@ def golden_tweets() -> pa.Table:
 
 @cache
 def golden_bits() -> list[tuple[Any, ...]]:
-    """Return what ``Model.score`` gives for them."""
+    """Return the result of ``Model.score`` for them."""
     return bits(golden_model().score(golden_tweets()))
 
 

@@ -21,9 +21,9 @@ def judged_rows(
 ) -> Judged:
     """Return rows with these labels and probabilities; their texts are ``text 0``, ``text 1`` …"""
     true = np.asarray(truth, np.int32)
-    places: npt.NDArray[Any] = np.arange(len(true)) if row is None else np.asarray(row)
-    text = pa.array([f"text {place}" for place in places.tolist()], pa.string())
-    return Judged(text, true, labels, np.asarray(probabilities, np.float32), places.astype(np.int64))
+    indices: npt.NDArray[Any] = np.arange(len(true)) if row is None else np.asarray(row)
+    text = pa.array([f"text {index}" for index in indices.tolist()], pa.string())
+    return Judged(text, true, labels, np.asarray(probabilities, np.float32), indices.astype(np.int64))
 
 
 def drawn_rows(rows: int, classes: int = 2, seed: int = 0, sharpness: float = 1.0) -> Judged:
@@ -33,5 +33,5 @@ def drawn_rows(rows: int, classes: int = 2, seed: int = 0, sharpness: float = 1.
     truth = (table.cumsum(axis=1) > random.random(rows)[:, None]).argmax(axis=1)
     sharp = np.maximum(table, 1e-6) ** sharpness
     return judged_rows(
-        truth, sharp / sharp.sum(axis=1, keepdims=True), tuple(f"label {place}" for place in range(classes))
+        truth, sharp / sharp.sum(axis=1, keepdims=True), tuple(f"label {index}" for index in range(classes))
     )

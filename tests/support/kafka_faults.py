@@ -60,7 +60,7 @@ class Scenario:
     partitions: int = 4
     restart_broker: bool = False
     zombie: bool = False
-    in_the_act: bool = False
+    kill_uncommitted: bool = False
     options: Sequence[str] = ()
     client: str = "kafka-python"
 
@@ -151,15 +151,15 @@ class Instances:
         """Return the log of the ``number``-th instance that was started."""
         return self._directory / f"instance-{number}.log"
 
-    def mend(self) -> None:
+    def restart_exited(self) -> None:
         """Restart instances that ended by themselves, as an orchestrator would."""
-        for place, instance in enumerate(self.running):
+        for index, instance in enumerate(self.running):
             code = instance.poll()
             if code is not None:
                 self._outcome.codes[code] += 1
                 if code not in EXCUSED:
                     raise AssertionError(f"an instance ended with {code}: {self.tail()}")
-                self.running[place] = self.start()
+                self.running[index] = self.start()
 
     def scale(self, count: int) -> None:
         """Scale as an autoscaler would: start more, or SIGTERM the youngest, which must exit with 0."""
@@ -173,22 +173,22 @@ class Instances:
             assert code == 0, f"after SIGTERM, an instance ended with {code}: {self.tail()}"
         del self.running[count:]
 
-    def kill(self, place: int) -> None:
+    def kill(self, index: int) -> None:
         """SIGKILL one, and start another in its place."""
-        instance = self.running[place]
+        instance = self.running[index]
         if instance.poll() is None:
             instance.kill()
             instance.wait()
             self._outcome.kills += 1
-            self.running[place] = self.start()
+            self.running[index] = self.start()
 
-    def kill_in_the_act(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
+    def kill_when(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
         """SIGKILL all once ``act`` is true, and start others. They are suspended while it is checked."""
         deadline = time.monotonic() + PATIENCE
         while True:
             before = progress()
             while progress() == before:
-                self.mend()
+                self.restart_exited()
                 assert time.monotonic() < deadline, f"no progress: {self.tail()}"
                 time.sleep(0.02)
             for instance in self.running:
@@ -197,8 +197,8 @@ class Instances:
                 break
             for instance in self.running:
                 instance.send_signal(signal.SIGCONT)
-        for place in range(len(self.running)):
-            self.kill(place)
+        for index in range(len(self.running)):
+            self.kill(index)
 
     def tail(self) -> str:
         """Return the last lines of all logs."""
@@ -248,11 +248,11 @@ def run(
     config = directory / "client.properties"
     config.write_text("session.timeout.ms=6000\nheartbeat.interval.ms=500\ntransaction.timeout.ms=6000\n")
     target = directory / "scored"
-    where = ["--to-parquet", str(target), "--roll-after", "700ms"] if parquet else []
+    options = ["--to-parquet", str(target), "--roll-after", "700ms"] if parquet else []
     command = [
         *[*SENTSTREAM, "consume", "--topic", topic, "--group", group, "--client", scenario.client],
         *["--bootstrap-servers", kafka.bootstrap, "--client-config", str(config)],
-        *["--max-batch", "250", "--threads", "1", *where, *scenario.options],
+        *["--max-batch", "250", "--threads", "1", *options, *scenario.options],
     ]
     calm = threading.Lock()  # the feed, which is not under test, waits while the broker is down
     feeder = threading.Thread(target=feed, args=(scenario, kafka.bootstrap, topic, table, calm), daemon=True)
@@ -263,12 +263,12 @@ def run(
 
     try:
         feeder.start()
-        if scenario.in_the_act:
-            instances.kill_in_the_act(
+        if scenario.kill_uncommitted:
+            instances.kill_when(
                 lambda: is_uncommitted(kafka.bootstrap, group, topic, scenario.partitions), progress
             )
         else:
-            torment(
+            inject_faults(
                 scenario,
                 instances,
                 kafka,
@@ -303,7 +303,7 @@ def feed(scenario: Scenario, bootstrap: str, topic: str, table: pa.Table, calm: 
             fill(bootstrap, topic, records)
 
 
-def torment(
+def inject_faults(
     scenario: Scenario,
     instances: Instances,
     kafka: LocalKafka,
@@ -314,10 +314,10 @@ def torment(
 ) -> None:
     """Kill instances, restart the broker, suspend an instance and resume it."""
     while outcome.kills < scenario.kills:
-        instances.mend()
+        instances.restart_exited()
         before, deadline = progress(), time.monotonic() + PATIENCE
         while (now := progress()) == before < scenario.tweets:  # until there is nothing left to do
-            instances.mend()
+            instances.restart_exited()
             assert time.monotonic() < deadline, f"no progress: {instances.tail()}"
             time.sleep(0.1)
         outcome.busy += now > before
@@ -354,7 +354,7 @@ def settle(instances: Instances, bootstrap: str, group: str, topic: str, partiti
     while (now := committed(bootstrap, group, topic)) != wanted:
         if time.monotonic() > deadline:
             raise AssertionError(f"committed {now} of {wanted}: {instances.tail()}")
-        instances.mend()
+        instances.restart_exited()
         time.sleep(0.5)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kafka import KafkaAdminClient
-from processes import await_
+from processes import wait_until
 
 from tools.local_kafka import LocalKafka
 
@@ -30,13 +30,13 @@ class Batch(NamedTuple):
 def described(bootstrap: str, transactional_id: str) -> tuple[str, int]:
     """Return the state of a transactional.id, and its producer id."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        found = admin.describe_transactions([transactional_id])[transactional_id]
-    return found.state.value, found.producer_id
+        transaction = admin.describe_transactions([transactional_id])[transactional_id]
+    return transaction.state.value, transaction.producer_id
 
 
 def await_end(bootstrap: str, transactional_id: str) -> None:
     """Wait until no transaction of the id is open or ending."""
-    await_(
+    wait_until(
         lambda: described(bootstrap, transactional_id)[0] in ("Empty", "CompleteCommit", "CompleteAbort"),
         f"the transaction of {transactional_id} has ended",
     )

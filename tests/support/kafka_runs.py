@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 from kafka_tools import drain, fill
-from processes import PATIENCE, await_
+from processes import PATIENCE, wait_until
 
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Admin, Client, Consumer, Partition, Producer
@@ -42,10 +42,10 @@ def available(client: str) -> str:
     return client
 
 
-def settings(bootstrap: str, **given: object) -> Settings:
+def settings(bootstrap: str, **overrides: object) -> Settings:
     """Return settings of a quick group; ``max_poll_interval_ms=3000`` sets ``max.poll.interval.ms``."""
-    named = {name.replace("_", "."): str(value) for name, value in given.items()}
-    return Settings.load(given={"bootstrap.servers": bootstrap} | QUICK | named, environ={})
+    named = {name.replace("_", "."): str(value) for name, value in overrides.items()}
+    return Settings.load(overrides={"bootstrap.servers": bootstrap} | QUICK | named, environ={})
 
 
 class Recorder:
@@ -112,19 +112,19 @@ class Run:
     def __init__(
         self,
         options: Options,
-        given: Settings,
+        kafka_settings: Settings,
         *,
         client: Any = "kafka-python",
         model: Path,
         observer: Observer | None = None,
         before_scoring: Callable[[], None] | None = None,
-        meddle: Callable[[Consumption], Consumption] = lambda consumption: consumption,
+        intercept: Callable[[Consumption], Consumption] = lambda consumption: consumption,
         **more: Any,
     ) -> None:
         self.options, self.seen, self.warnings = options, Recorder(), list[str]()
-        self.about: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
         self.error: BaseException | None = None
-        self._before, self._meddle = before_scoring, meddle
+        self._before, self._intercept = before_scoring, intercept
         self._observer: Observer = self.seen if observer is None else Observers(self.seen, observer)
         self._patience: Patience | None = None
         self._stop = False
@@ -133,18 +133,20 @@ class Run:
             "model": ModelOptions(model=str(model), provider="cpu", threads=1),
             **more,
         }
-        self._thread = threading.Thread(target=self._run, args=(options, given, arguments), daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(options, kafka_settings, arguments), daemon=True
+        )
         self._thread.start()
 
-    def _run(self, options: Options, given: Settings, arguments: dict[str, Any]) -> None:
+    def _run(self, options: Options, kafka_settings: Settings, arguments: dict[str, Any]) -> None:
         try:
-            with prepare(options, given, warn=self.warnings.append, **arguments) as consumption:
+            with prepare(options, kafka_settings, warn=self.warnings.append, **arguments) as consumption:
                 if self._before is not None:
                     held = Held(consumption.scoring, self._before)
-                    ready = self._meddle(replace(consumption, scoring=held))
+                    ready = self._intercept(replace(consumption, scoring=held))
                 else:
-                    ready = self._meddle(consumption)
-                self.about = consumption.to_dict()
+                    ready = self._intercept(consumption)
+                self.summary = consumption.to_dict()
                 self._patience = ready.patience
                 if self._stop:
                     self._patience.stop()
@@ -157,7 +159,7 @@ class Run:
         """Whether it runs."""
         return self._thread.is_alive()
 
-    def until(self, holds: Callable[[], object], what: str = "") -> None:
+    def until(self, holds: Callable[[], object], description: str = "") -> None:
         """Wait until a condition is true while it runs."""
 
         def check() -> bool:
@@ -165,9 +167,9 @@ class Run:
                 raise self.error
             return bool(holds()) or not self.alive
 
-        await_(check, f"{what}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
+        wait_until(check, f"{description}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
         if not holds():
-            raise self.error or AssertionError(f"it ended before: {what or holds}")
+            raise self.error or AssertionError(f"it ended before: {description or holds}")
 
     def joined(self, count: int = 1) -> Self:
         """Wait until it owns ``count`` partitions."""
@@ -204,10 +206,10 @@ class Run:
 
 
 class Held:
-    """A scorer that calls something before each batch."""
+    """A scorer that calls a function before each batch."""
 
     def __init__(self, scoring: Scoring, before: Callable[[], None]) -> None:
-        self._scoring, self._before, self.about = scoring, before, scoring.about
+        self._scoring, self._before, self.model_info = scoring, before, scoring.model_info
 
     def score(self, texts: Any) -> Any:
         """See ``Scoring``."""
@@ -215,8 +217,8 @@ class Held:
         return self._scoring.score(texts)
 
 
-class Meddler:
-    """A producer or consumer with something called before some of its methods."""
+class Interceptor:
+    """A producer or consumer that calls a function before some of its methods."""
 
     def __init__(self, inner: Any, before: Mapping[str, Callable[[], None]]) -> None:
         self._inner, self._before = inner, before
@@ -234,30 +236,30 @@ class Meddler:
         return call
 
 
-def meddling(
+def intercepting(
     *,
     producer: Mapping[str, Callable[[], None]] | None = None,
     consumer: Mapping[str, Callable[[], None]] | None = None,
 ) -> Callable[[Consumption], Consumption]:
-    """Return a ``meddle`` for ``Run``: call something before methods of the producer or the consumer."""
+    """Return an ``intercept`` for ``Run`` that calls functions before methods of a client."""
 
-    class Between:
+    class InterceptingClient:
         def __init__(self, client: Client) -> None:
             self._client, self.name = client, client.name
 
         def producer(self, transactional_id: str | None) -> Producer:
-            return Meddler(self._client.producer(transactional_id), producer or {})  # type: ignore[return-value]
+            return Interceptor(self._client.producer(transactional_id), producer or {})  # type: ignore[return-value]
 
         def consumer(self, group: str, **options: Any) -> Consumer:
-            return Meddler(self._client.consumer(group, **options), consumer or {})  # type: ignore[return-value]
+            return Interceptor(self._client.consumer(group, **options), consumer or {})  # type: ignore[return-value]
 
         def admin(self) -> Admin:
             return self._client.admin()
 
-    return lambda consumption: replace(consumption, client=Between(consumption.client))
+    return lambda consumption: replace(consumption, client=InterceptingClient(consumption.client))
 
 
-class Once:
+class FailsAtFirst:
     """A callable that raises an error the first ``times`` times."""
 
     def __init__(self, error: BaseException, times: int = 1) -> None:
@@ -290,7 +292,7 @@ def counted(bootstrap: str, topic: str) -> Counter[int]:
     return Counter(json.loads(record.value)["id"] for record in drain(bootstrap, topic))
 
 
-def once_each(count: int) -> Counter[int]:
+def exactly_once(count: int) -> Counter[int]:
     """Return what ``counted`` should return."""
     return Counter(range(count))
 
@@ -307,7 +309,7 @@ def expected(model: Path, texts: Sequence[str | None], **more: Any) -> list[tupl
     return [(label, bits(shares)) for label, *shares in zip(*columns, strict=True)]
 
 
-def said(value: bytes) -> tuple[str | None, list[Any]]:
+def as_expected(value: bytes) -> tuple[str | None, list[Any]]:
     """Return a result in the form of ``expected``."""
     row = json.loads(value)
     return row["sentiment"], bits([row[name] for name in FIELDS])

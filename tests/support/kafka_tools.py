@@ -14,7 +14,7 @@ from kafka.admin import TransactionState
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import InvalidReplicationFactorError, RetriableError
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from processes import PATIENCE, await_
+from processes import PATIENCE, wait_until
 
 from sentstream.kafka.access.oauth import unsigned
 from sentstream.kafka.clients.kafka_python.client import _ClosingSockets
@@ -27,8 +27,8 @@ Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | No
 DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
 
 
-def _draw_apart() -> None:
-    """Give kafka-python's threads, which may outlive their test, a random generator of their own.
+def _separate_random_generators() -> None:
+    """Give kafka-python's threads, which may outlive their test, their own random generator.
 
     Hypothesis complains if the global one changes during a test.
     """
@@ -37,16 +37,16 @@ def _draw_apart() -> None:
             module.random = random.Random()
 
 
-_draw_apart()
+_separate_random_generators()
 
 
 def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
     """Create a topic and wait until it is visible; ``retention_ms=1000`` sets ``retention.ms``."""
     name = name or new_name()
     settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
-    wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
+    topics = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
-        await_(lambda: _created(admin, wanted), f"topic {name} is created")
+        wait_until(lambda: _created(admin, topics), f"topic {name} is created")
         admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
     return name
 
@@ -117,7 +117,7 @@ def drain(
             # between the end and the high watermark, which a fetch returns. One may also stay open forever.
             marks = {each: consumer.highwater(each) for each in partitions}
             behind = [each for each, mark in marks.items() if mark is None or mark > ends[each]]
-            if not behind or (None not in marks.values() and _are_held(bootstrap, behind, client)):
+            if not behind or (None not in marks.values() and _holds_transactions(bootstrap, behind, client)):
                 break
             if time.monotonic() > deadline:
                 raise AssertionError(f"ended transactions are not seen: ends {ends}, high watermarks {marks}")
@@ -130,7 +130,7 @@ def drain(
     ]
 
 
-def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
+def _holds_transactions(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
     """Return whether an unended transaction holds the end of each partition."""
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
         producers = {
@@ -141,8 +141,8 @@ def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict
             }
             for partition, state in admin.describe_producers(partitions).items()
         }
-        listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
-    ongoing = {each.producer_id for transactions in listed.values() for each in transactions}
+        open_transactions = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
+    ongoing = {each.producer_id for transactions in open_transactions.values() for each in transactions}
     return all(open_ and open_[min(open_)] in ongoing for open_ in producers.values())
 
 

@@ -49,10 +49,10 @@ def _compare(parent: str, name: str, settings: dict[str, Any]) -> None:
     """Check that a file with a final name is complete, at any moment."""
     below = os.path.relpath(os.path.join(parent, name), settings["options"]["output"])
     with (
-        open(os.path.join(parent, name), "rb") as made,
-        open(os.path.join(settings["whole"], below), "rb") as wanted,
+        open(os.path.join(parent, name), "rb") as actual,
+        open(os.path.join(settings["whole"], below), "rb") as expected,
     ):
-        if made.read() != wanted.read():
+        if actual.read() != expected.read():
             sys.exit(f"{below} is not what an unbroken run makes")
 
 

@@ -25,24 +25,24 @@ def counted_opens(directory: Path) -> Iterator[Counter[str]]:
     libc = ctypes.CDLL(None, use_errno=True)
     handle = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     assert handle >= 0, os.strerror(ctypes.get_errno())
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     try:
         watch = libc.inotify_add_watch(handle, os.fsencode(directory), _OPEN)
         assert watch >= 0, os.strerror(ctypes.get_errno())
-        yield found
+        yield counts
         with contextlib.suppress(BlockingIOError):
             while True:
-                _count(os.read(handle, 1 << 16), found)
+                _count(os.read(handle, 1 << 16), counts)
     finally:
         os.close(handle)
 
 
-def _count(data: bytes, found: Counter[str]) -> None:
-    at = 0
-    while at < len(data):
-        _, mask, _, length = _HEAD.unpack_from(data, at)
-        at += _HEAD.size
+def _count(data: bytes, counts: Counter[str]) -> None:
+    offset = 0
+    while offset < len(data):
+        _, mask, _, length = _HEAD.unpack_from(data, offset)
+        offset += _HEAD.size
         assert not mask & _OVERFLOW, "more was opened than the system keeps count of"
         if not mask & _IS_DIRECTORY:
-            found[os.fsdecode(data[at : at + length].rstrip(b"\0"))] += 1
-        at += length
+            counts[os.fsdecode(data[offset : offset + length].rstrip(b"\0"))] += 1
+        offset += length

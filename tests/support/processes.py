@@ -19,7 +19,7 @@ from typing import Any
 PATIENCE = 400.0
 
 
-def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
+def wait_until(holds: Callable[[], object], description: str = "", seconds: float = PATIENCE) -> None:
     """Wait until a condition is true.
 
     Raises:
@@ -28,7 +28,7 @@ def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENC
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what or holds}")
+            raise AssertionError(f"not within {seconds:.0f} s: {description or holds}")
         time.sleep(0.01)
 
 
@@ -54,12 +54,12 @@ def kill(process: subprocess.Popen[Any]) -> None:
         process.wait()
 
 
-def kill_once(there: Path, command: Sequence[str | Path], **options: Any) -> None:
+def kill_once(ready: Path, command: Sequence[str | Path], **options: Any) -> None:
     """Run a command, and kill it as soon as a file exists."""
     with tempfile.TemporaryFile() as errors:
         streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
         with child(command, **(streams | options)) as process:
-            await_(lambda: there.exists() or process.poll() is not None, f"{there} is written")
+            wait_until(lambda: ready.exists() or process.poll() is not None, f"{ready} is written")
             process.kill()
             status = process.wait()
         errors.seek(0)
@@ -77,20 +77,20 @@ def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: A
     Returns:
         The exit code, and what was shown.
     """
-    ours, theirs = pty.openpty()
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    parent_fd, child_fd = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), child_fd)
     try:
         with child(command, **(streams | options)) as process:
-            os.close(theirs)
-            os.write(ours, answer.encode())
-            shown = b"".join(_pieces(ours))
+            os.close(child_fd)
+            os.write(parent_fd, answer.encode())
+            shown = b"".join(_pieces(parent_fd))
             return process.wait(PATIENCE), shown.decode(errors="replace")
     finally:
-        os.close(ours)
+        os.close(parent_fd)
 
 
 def _pieces(terminal: int) -> Iterator[bytes]:
-    """Yield what a terminal shows until nobody has it open any more."""
+    """Yield what a terminal shows until it is closed."""
     while select.select([terminal], [], [], PATIENCE)[0]:
         try:
             piece = os.read(terminal, 65_536)

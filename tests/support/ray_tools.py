@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 #: For every process of a test cluster: no token in the home directory, no usage statistics. Workers keep the
 #: normal niceness, unlike Ray's default, with which they would hardly run on a busy machine.
@@ -56,13 +56,13 @@ class LocalRay:
         """The environment variables of a driver."""
         return {**ENVIRONMENT, "RAY_ADDRESS": self.address}
 
-    def tell(self, what: str) -> None:
+    def tell(self, command: str) -> None:
         """Send a command: ``kill`` removes the second node at once, ``add`` adds another one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(what, file=self.process.stdin, flush=True)
-        said = self.process.stdout.readline()
-        assert said == f"{what}\n", said
+        print(command, file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        assert line == f"{command}\n", line
 
     def workers(self) -> list[int]:
         """Return the processes that are running tasks."""
@@ -116,7 +116,7 @@ def _started(more: Mapping[str, str]) -> Iterator[LocalRay]:
             yield LocalRay(**json.loads(line), process=process)
 
 
-def said_by_servers() -> str:
+def server_logs() -> str:
     """Return the end of the logs of all client servers on this machine, for a failed test."""
     logs = sorted(Path("/tmp").glob("ray-*/session_latest/logs/ray_client_server*"))
     return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-3_000:]}" for log in logs)
@@ -133,7 +133,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
 
 def await_workers(ray: LocalRay, driver: subprocess.Popen[Any]) -> list[int]:
     """Wait until workers are running tasks, or the driver has ended: then there may be none."""
-    await_(lambda: ray.workers() or driver.poll() is not None, "a worker is at work")
+    wait_until(lambda: ray.workers() or driver.poll() is not None, "a worker is at work")
     return ray.workers()
 
 

@@ -27,13 +27,13 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
     confusion = [[30 if row == column else 10 for column in range(size)] for row in range(size)]
     bins = [
         {
-            "low": place / 15,
-            "high": (place + 1) / 15,
+            "low": index / 15,
+            "high": (index + 1) / 15,
             "rows": rows,
-            "confidence": (place + 0.5) / 15 if rows else None,
-            "accuracy": (place - 1) / 15 if rows else None,
+            "confidence": (index + 0.5) / 15 if rows else None,
+            "accuracy": (index - 1) / 15 if rows else None,
         }
-        for place, rows in enumerate([0] * 7 + [5, 8, 13, 21, 34, 55, 89, 144])
+        for index, rows in enumerate([0] * 7 + [5, 8, 13, 21, 34, 55, 89, 144])
     ]
     return {
         "rows": 30 * size + 10 * size * (size - 1),
@@ -54,7 +54,7 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
     }
 
 
-def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any]:
+def detail_sections(labels: list[str], name: str, file: str) -> dict[str, Any]:
     """Return slices, coverage, recalibration, errors and comparisons."""
     figures = {"interval": [0.6, 0.8], "macro_recall": 0.7, "score": 0.85}
     error = {"file_number": 0, "label": labels[0], "predicted": labels[1], "label_probability": 0.02}
@@ -99,7 +99,7 @@ def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any
                 "macro_recall_interval": [-0.001, 0.081],
                 "mcnemar": {"method": "chi-squared", "statistic": 1.9608, "p": 0.161},
                 "only_first_rows": [
-                    {"file": file, "row": place, "score": 0.8, **error} for place in (54321, 7)
+                    {"file": file, "row": index, "score": 0.8, **error} for index in (54321, 7)
                 ],
                 "only_second_rows": [],
             }
@@ -132,7 +132,7 @@ def evaluation(
             "judged": 354,
         },
         "metrics": metrics(labels),
-        **beyond_the_figures(labels, name, file),
+        **detail_sections(labels, name, file),
         "baselines": [
             {
                 "name": "VADER",
@@ -188,8 +188,8 @@ def inspection(label: str = "negative", file: str = "train.parquet", word: str =
         "rows": 90,
         "mean": 14.25,
         **{
-            name: place
-            for place, name in enumerate(("min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max"))
+            name: index
+            for index, name in enumerate(("min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max"))
         },
         "histogram": {"bin_width": 2, "rows": [0, 3, 50, 30, 7]},
     }
@@ -245,14 +245,14 @@ def explanation(labels: list[str], token: str = "good", name: str = "tiny") -> d
     size = len(labels)
     whole = [1 / size] * size
     steps = []
-    for place, gain in zip(range(size), itertools.cycle((0.4, 0.15, 0.05, 0.0)), strict=False):
+    for index, gain in zip(range(size), itertools.cycle((0.4, 0.15, 0.05, 0.0)), strict=False):
         without = [share + gain / max(1, size - 1) for share in whole]
-        without[place] = whole[place] - gain
+        without[index] = whole[index] - gain
         effect = whole[0] - without[0]
         steps.append(
             {
                 "token": token,
-                "known": place != 1,
+                "known": index != 1,
                 "probabilities": whole,
                 "without": without,
                 "effect": effect,
@@ -306,16 +306,16 @@ def scored_rows(
     labels = ("negative", "neutral", "positive")
     shares = random.dirichlet((0.6, 0.5, 0.7), rows).astype(np.float32)
     best = shares.argmax(axis=1)
-    given = [f"{('awful', 'plain', word)[label]} day number {row}" for row, label in enumerate(best.tolist())]
+    texts = [f"{('awful', 'plain', word)[label]} day number {row}" for row, label in enumerate(best.tolist())]
     hours = np.arange(rows) + np.where(np.arange(rows) > rows // 2, 48, 0)
     return pa.table(
         {
             "created_at": pa.array(hours * 3600, pa.timestamp("s", "UTC")),
             "lang": pa.array(["en", "de", "pt", None]).take(pa.array(np.minimum(3, np.arange(rows) % 7))),
-            "text": given,
+            "text": texts,
             "sentiment": pa.array(labels).take(pa.array(best)),
             "sentiment_score": shares.max(axis=1),
-            **{f"sentiment_prob_{label}": shares[:, place] for place, label in enumerate(labels)},
+            **{f"sentiment_prob_{label}": shares[:, index] for index, label in enumerate(labels)},
             **columns,
         }
     ).replace_schema_metadata({"sentstream.model": model, "sentstream.model_digest": "sha256:" + "ab" * 32})
@@ -332,8 +332,8 @@ def sentiment(name: str = "scored", word: str = "grand", *, models: int = 1) -> 
                 table = table.set_column(1, "lang", pa.array([name, "en"] * (len(table) // 2)))
                 table = table.set_column(2, "text", scored_rows(word=word)["text"])
                 pq.write_table(table, one / f"{number}.parquet")
-        found = analyze(now, compare=before, time_column="created_at", by=["lang"]).to_dict()
-    return {**found, "sentstream": "1.2.3", "where": f"lang = '{name}'"}
+        analysis = analyze(now, compare=before, time_column="created_at", by=["lang"]).to_dict()
+    return {**analysis, "sentstream": "1.2.3", "where": f"lang = '{name}'"}
 
 
 PAGES = {

@@ -29,8 +29,8 @@ class SmallDisk:
     @property
     def free(self) -> int:
         """Number of free bytes."""
-        about = os.statvfs(self.path)
-        return about.f_bavail * about.f_frsize
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
 
 
 @contextmanager

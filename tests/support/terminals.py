@@ -127,16 +127,16 @@ class Terminal:
         assert self.process.stdin is not None
         return self.process.stdin
 
-    def read_until(self, what: Callable[[Screen], object]) -> None:
+    def read_until(self, condition: Callable[[Screen], object]) -> None:
         """Read the screen until a condition is true.
 
         Other parts of the screen may not be there yet: a picture arrives in parts of a few kilobytes.
         """
         end = time.monotonic() + PATIENCE
-        while not what(self.screen):
+        while not condition(self.screen):
             assert time.monotonic() < end, self.screen.text
             if not self._read():
-                assert what(self.screen), self.screen.text
+                assert condition(self.screen), self.screen.text
                 return
 
     def finish(self) -> tuple[int, str]:

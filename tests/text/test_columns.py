@@ -34,7 +34,7 @@ def batch() -> pa.RecordBatch:
 
 
 class TestPaths:
-    def test_a_field_of_a_struct_and_its_nulls(self) -> None:
+    def test_struct_field_and_its_nulls(self) -> None:
         rows = batch()
         texts = find_text(SCHEMA, "data.text").texts(rows)
         assert texts.to_pylist() == ["a", None, "c", None, "e"]
@@ -46,12 +46,12 @@ class TestPaths:
         texts = find_text(SCHEMA, "data.text").texts(batch().slice(start, count))
         assert texts.to_pylist() == ["a", None, "c", None, "e"][start : start + count]
 
-    def test_a_column_with_the_dots_in_its_name_comes_first(self) -> None:
+    def test_column_with_dots_in_its_name_takes_precedence(self) -> None:
         schema = SCHEMA.append(pa.field("data.text", pa.large_string()))
         assert find_text(schema, "data.text").path == (2,)
         assert find_text(SCHEMA, "data.text").path == (1, 0)
 
-    def test_names_lead_where_they_say(self) -> None:
+    def test_names_resolve(self) -> None:
         assert field_names(SCHEMA) == ["id", "data.text", "data.user.name", "data.user.id", "data.odd.name"]
         assert find_field(SCHEMA, "data.user.id").path == (1, 1, 1)
 
@@ -69,24 +69,24 @@ class TestPaths:
             ("text", r"no column 'text'.*\(text columns: data.text, data.odd.name\)"),
         ],
     )
-    def test_what_is_not_there(self, asked: str, message: str) -> None:
+    def test_missing_column(self, asked: str, message: str) -> None:
         with pytest.raises(ColumnNotFoundError, match=message):
             find_text(SCHEMA, asked)
 
-    def test_a_struct_is_not_text_but_has_some(self) -> None:
+    def test_struct_error_suggests_its_text_fields(self) -> None:
         with pytest.raises(ColumnTypeError, match=r"'data' is of type struct, .*: data\.text, data\.odd"):
             find_text(SCHEMA, "data")
         with pytest.raises(ColumnTypeError, match=r"'data\.user\.id' is of type int64, not text"):
             find_text(SCHEMA, "data.user.id")
 
-    def test_twice(self) -> None:
+    def test_duplicate_columns(self) -> None:
         twice = pa.struct([pa.field("text", pa.string()), pa.field("text", pa.string())])
         with pytest.raises(ColumnNotFoundError, match=r"2 columns are named 'data\.text'"):
             find_text(pa.schema([("data", twice)]), "data.text")
         with pytest.raises(ColumnNotFoundError, match="2 columns are named 'data'"):
             find_text(pa.schema([("data", DATA), ("data", DATA)]), "data.text")
 
-    def test_what_is_kept_is_at_the_top_level(self) -> None:
+    def test_kept_columns_are_top_level(self) -> None:
         with pytest.raises(ColumnNotFoundError, match=r"no column 'data\.text'"):
             find_column(SCHEMA, "data.text")
 
@@ -102,7 +102,7 @@ class TestBytes:
         ],
         ids=str,
     )
-    def test_bytes_are_the_text_that_they_hold(self, kind: pa.DataType, text: pa.DataType) -> None:
+    def test_bytes_are_read_as_text(self, kind: pa.DataType, text: pa.DataType) -> None:
         rows = [b"caf\xc3\xa9", None, b"", b"a" * 40]
         column = pa.array(rows, pa.binary())
         column = column.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else column.cast(kind)
@@ -110,6 +110,6 @@ class TestBytes:
         assert read.type == text
         assert read.to_pylist() == [None, "", "a" * 40]
 
-    def test_what_has_one_length_is_no_text(self) -> None:
+    def test_fixed_size_binary_is_not_text(self) -> None:
         with pytest.raises(ColumnTypeError, match="fixed_size_binary"):
             find_text(pa.schema([("text", pa.binary(16))]), "text")

@@ -37,7 +37,7 @@ def is_blank(text: str | None) -> bool:
 
 
 def as_tokenizer(text: str, filters: str, split: str = " ") -> list[str]:
-    """``keras.preprocessing.text.text_to_word_sequence``, told by its own words."""
+    """A reimplementation of ``keras.preprocessing.text.text_to_word_sequence``."""
     mapped = text.lower().translate(str.maketrans(dict.fromkeys(filters, split)))
     return [token for token in mapped.split(split) if token]
 
@@ -50,13 +50,13 @@ def as_vectorization(text: str) -> list[str]:
 
 
 @given(TEXTS)
-def test_a_tokenizers_words(texts: list[str | None]) -> None:
+def test_keras_tokenizer_words(texts: list[str | None]) -> None:
     expected = [[] if is_blank(text) else as_tokenizer(text or "", KERAS_FILTERS + "\t\n") for text in texts]
     assert rows_of(texts, TOKENIZER) == expected
 
 
 @given(TEXTS)
-def test_other_filters_and_another_separator(texts: list[str | None]) -> None:
+def test_custom_filters_and_separator(texts: list[str | None]) -> None:
     rules = replace(TOKENIZER, separators="é!a;", lowercase=False, case="full")
     expected = [
         []
@@ -68,7 +68,7 @@ def test_other_filters_and_another_separator(texts: list[str | None]) -> None:
 
 
 @given(TEXTS)
-def test_the_words_of_a_text_vectorization(texts: list[str | None]) -> None:
+def test_text_vectorization_words(texts: list[str | None]) -> None:
     expected = [[] if is_blank(text) else as_vectorization(text or "") for text in texts]
     assert rows_of(texts, VECTORIZATION) == expected
 
@@ -80,12 +80,12 @@ def test_characters(texts: list[str | None]) -> None:
     ]
 
 
-def test_what_is_deleted_goes_first() -> None:
+def test_deletion_comes_first() -> None:
     rules = TextRules(tokenizer="characters", case="ascii", deleted="b€")
     assert rows_of(["aBc€d", "b"], rules) == [["a", "c", "d"], []]
 
 
-def test_lower_case_of_every_letter_is_that_of_python() -> None:
+def test_lowercase_matches_python() -> None:
     letters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     # Unicode versions differ between Arrow and Python in letters that are younger than one of them.
     old = [letter for letter in letters if unicodedata.category(letter) != "Cn"]
@@ -126,19 +126,17 @@ def test_rows_are_cut_and_padded(settings: dict[str, object], expected: list[lis
     assert ids_of(texts, replace(TOKENIZER, **settings)) == expected  # type: ignore[arg-type]
 
 
-def test_tweets_can_be_padded_too() -> None:
+def test_padded_tweets() -> None:
     assert ids_of(["a a", "b"], TextRules(length=3, padding="pre")) == [[0, 2, 2], [0, 0, 3]]
 
 
 @given(TEXTS, st.sampled_from(["none", "pre", "post"]), st.sampled_from(["pre", "post"]))
-def test_a_row_does_not_depend_on_its_neighbors(
-    texts: list[str | None], padding: str, truncating: str
-) -> None:
+def test_rows_do_not_depend_on_neighbors(texts: list[str | None], padding: str, truncating: str) -> None:
     rules = replace(TOKENIZER, length=3, padding=padding, truncating=truncating)  # type: ignore[arg-type]
     assert ids_of(texts, rules) == [ids_of([text], rules)[0] for text in texts]
 
 
-def test_a_vocabulary_may_hold_line_feeds() -> None:
+def test_vocabulary_may_contain_line_feeds() -> None:
     words = [*WORDS, "\n", "x\\n", "\\", "one\ntwo"]
     vocabulary = Vocabulary(words, escaped=True)
     data = vocabulary.words_bytes()
@@ -151,9 +149,9 @@ def test_a_vocabulary_may_hold_line_feeds() -> None:
 
 def test_rules_of_both_versions_survive_json() -> None:
     for rules in (TextRules(), TextRules(length=5, padding="post"), TOKENIZER, VECTORIZATION, CHARACTERS):
-        told = rules.to_dict()
-        assert TextRules.from_dict(told) == rules
-        assert rules.version == told["version"] == (1 if rules == TextRules() else 2)
+        saved = rules.to_dict()
+        assert TextRules.from_dict(saved) == rules
+        assert rules.version == saved["version"] == (1 if rules == TextRules() else 2)
     assert "separators" not in TextRules().to_dict()
     assert "mentions" not in TOKENIZER.to_dict()
 
@@ -174,10 +172,10 @@ def test_rules_of_both_versions_survive_json() -> None:
         ({"version": 4}, "version 4"),
     ],
 )
-def test_rules_that_do_not_go_together_are_refused(data: dict[str, object], message: str) -> None:
+def test_contradictory_rules_are_rejected(data: dict[str, object], message: str) -> None:
     with pytest.raises(BundleSchemaError, match=message):
         TextRules.from_dict(data)
 
 
-def test_ids_of_padding_are_what_they_are_called() -> None:
+def test_padding_ids() -> None:
     assert np.array_equal([PAD, UNKNOWN], [0, 1])

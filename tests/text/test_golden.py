@@ -79,7 +79,7 @@ def digest(*parts: bytes) -> str:
         (TextRules(tokenizer="characters", case="full"), "d16dce1c60f68fa5715b8f2e2474069c"),
     ],
 )
-def test_texts_become_the_tokens_that_they_became(rules: TextRules, expected: str) -> None:
+def test_tokens_are_unchanged(rules: TextRules, expected: str) -> None:
     tokens, truncated = tokenize(texts(), rules, 60)
     words = "\n".join(tokens.text.to_pylist()).encode()
     assert digest(words, tokens.offsets.tobytes(), tokens.blank.tobytes(), b"%d" % truncated) == expected
@@ -93,7 +93,7 @@ def test_texts_become_the_tokens_that_they_became(rules: TextRules, expected: st
         ("sentiment140", "67b8fe9ac0bfff5766d4a48ba2693978"),
     ],
 )
-def test_the_models_that_ship_read_the_ids_that_they_read(model: str, expected: str) -> None:
+def test_ids_of_shipped_models_are_unchanged(model: str, expected: str) -> None:
     path = load_bundle(model).text
     many = path.encode(texts())
     assert many.pairs is not None

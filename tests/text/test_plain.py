@@ -71,7 +71,7 @@ def assert_same(one: Encoded, other: Encoded) -> None:
 
 @settings(max_examples=cases(200), deadline=None)
 @given(PLAIN, RULES)
-def test_plain_text_gets_the_tokens_that_scan_gives(text: str, rules: TextRules) -> None:
+def test_plain_text_matches_scan(text: str, rules: TextRules) -> None:
     assert is_plain(text)
     tokenizer = plain_tokenizer(rules)
     assert tokenizer is not None
@@ -80,16 +80,14 @@ def test_plain_text_gets_the_tokens_that_scan_gives(text: str, rules: TextRules)
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.one_of(st.none(), PLAIN), max_size=path._FEW_ROWS), RULES, st.sampled_from([5, 1000]))
-def test_a_few_rows_get_the_ids_that_they_get_among_others(
-    texts: list[str | None], rules: TextRules, max_chars: int
-) -> None:
+def test_small_batches_get_the_same_ids(texts: list[str | None], rules: TextRules, max_chars: int) -> None:
     text_path = TextPath(rules, VOCABULARY, max_chars)
     column = pa.array(texts, pa.string())
     assert_same(text_path.encode(column), token_by_token(text_path, column))
 
 
 @pytest.mark.parametrize("text", ["R&amp;B", "<user> hi", "caf\u00e9", "\u200d", "I \u2764 it", "\u0130"])
-def test_other_text_is_left_to_scan(text: str) -> None:
+def test_other_text_goes_to_scan(text: str) -> None:
     assert not is_plain(text)
     text_path = TextPath(TextRules(), VOCABULARY)
     column = pa.array(["good", text])
@@ -108,13 +106,13 @@ def test_other_text_is_left_to_scan(text: str) -> None:
     ],
     ids=lambda column: str(column.type),
 )
-def test_columns_of_other_types(column: pa.Array | pa.ChunkedArray) -> None:
+def test_other_column_types(column: pa.Array | pa.ChunkedArray) -> None:
     text_path = TextPath(TextRules(), VOCABULARY)
     assert_same(text_path.encode(column), token_by_token(text_path, column))
 
 
 @pytest.mark.parametrize("punctuation", ["space", "strip"])
-def test_other_rules_are_left_to_scan(punctuation: str) -> None:
+def test_other_rules_go_to_scan(punctuation: str) -> None:
     rules = TextRules(mentions="keep", links="keep", punctuation=punctuation)  # type: ignore[arg-type]
     assert plain_tokenizer(rules) is None
     text_path = TextPath(rules, VOCABULARY)
@@ -122,7 +120,7 @@ def test_other_rules_are_left_to_scan(punctuation: str) -> None:
 
 
 @pytest.mark.parametrize("giant", ["a", "@", "!", "'", "a'", "http://", "www.", "www.a", " ", "#@", "@a'"])
-def test_giants_cost_no_more_than_their_length(giant: str) -> None:
+def test_cost_is_linear_for_huge_texts(giant: str) -> None:
     """Two megabytes: a quadratic expression would hang."""
     tokenizer = plain_tokenizer(TextRules())
     assert tokenizer is not None
@@ -130,7 +128,7 @@ def test_giants_cost_no_more_than_their_length(giant: str) -> None:
     assert tokenizer(text)[-1] == "next"
 
 
-def test_pairs_of_a_few_words_are_those_of_many() -> None:
+def test_pairs_match_for_small_and_large_batches() -> None:
     random = np.random.default_rng(0)
     pairs = np.unique(random.integers(0, 300, (2000, 2)).astype(np.int32), axis=0)
     vocabulary = Vocabulary([*WORDS, *map(str, range(300))], pairs)
@@ -142,7 +140,7 @@ def test_pairs_of_a_few_words_are_those_of_many() -> None:
         assert few[1:].tolist() == whole[start + 1 : start + 20].tolist()
 
 
-def test_what_is_encoded_is_of_the_same_kind() -> None:
+def test_encoded_types_match() -> None:
     encoded: Encoded = TextPath(TextRules(), VOCABULARY).encode(pa.array(["good <3", "good"]))
     few = TextPath(TextRules(), VOCABULARY).encode(pa.array(["good"]))
     for one in (encoded, few):
@@ -153,7 +151,7 @@ def test_what_is_encoded_is_of_the_same_kind() -> None:
     assert tokenize(pa.array([""]), TextRules(), 5)[1] == 0
 
 
-def test_keys_that_share_their_home_are_found() -> None:
+def test_colliding_keys_are_found() -> None:
     keys = np.arange(0, 50_000, 7, dtype=np.int64)
     table = KeyTable(keys)
     assert table.find(keys).tolist() == list(range(1, len(keys) + 1))

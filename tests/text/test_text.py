@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sentstream.errors import BundleSchemaError, ColumnTypeError
 from sentstream.text import PAD, UNKNOWN, TextPath, TextRules, Vocabulary, tokenize
-from sentstream.text.clean import Clean, clean
+from sentstream.text.clean import CleanText, clean
 
 RULES = TextRules()
 
@@ -31,7 +31,7 @@ def rows_of(column: pa.Array, rules: TextRules = RULES, max_chars: int = 1000) -
 
 
 def broken(rows: list[bytes]) -> pa.StringArray:
-    """A string array that holds whatever bytes it is given, as a careless writer leaves them."""
+    """Return a string array with arbitrary bytes, as a careless writer leaves them."""
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
     return pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(b"".join(rows)))
 
@@ -71,7 +71,7 @@ def broken(rows: list[bytes]) -> pa.StringArray:
         (None, []),
     ],
 )
-def test_a_tweet_becomes_these_tokens(text: str | None, expected: list[str]) -> None:
+def test_tokens_of_a_tweet(text: str | None, expected: list[str]) -> None:
     assert tokens_of(text) == expected
 
 
@@ -97,25 +97,25 @@ def test_a_tweet_becomes_these_tokens(text: str | None, expected: list[str]) -> 
         ),
     ],
 )
-def test_each_rule_does_what_it_says(rules: dict[str, object], text: str, expected: list[str]) -> None:
+def test_each_rule(rules: dict[str, object], text: str, expected: list[str]) -> None:
     assert tokens_of(text, TextRules(**rules)) == expected  # type: ignore[arg-type]
 
 
-def test_the_cap_counts_characters_not_bytes() -> None:
+def test_max_chars_counts_characters() -> None:
     column = pa.array(["é" * 10, "é" * 11, "short", None])
     tokens, truncated = tokenize(column, TextRules(letter_repeats=0), 10)
     assert truncated == 1
     assert tokens.text.to_pylist() == ["é" * 10, "é" * 10, "short"]
 
 
-def test_a_row_without_tokens_that_is_not_blank_reads_as_unknown() -> None:
+def test_text_without_tokens_is_unknown() -> None:
     path = TextPath(RULES, Vocabulary(["<pad>", "<unk>", "hi"]))
     encoded = path.encode(pa.array(["\u200d", "hi", "", "\u200d", None, "\ufe0f\u200d"]))
     assert encoded.lengths.tolist() == [1, 1, 0, 1, 0, 1]
     assert encoded.words.tolist() == [UNKNOWN, 2, UNKNOWN, UNKNOWN]
 
 
-def test_broken_utf8_stays_in_its_row() -> None:
+def test_invalid_utf8_does_not_affect_other_rows() -> None:
     rows = [b"good", b"\xff\xfe bad", b"fine", b"\xed\xa0\x80", b"cut \xe2\x82", b"last"]
     got = rows_of(broken(rows))
     assert [got[0], got[2], got[5]] == [["good"], ["fine"], ["last"]]
@@ -125,7 +125,7 @@ def test_broken_utf8_stays_in_its_row() -> None:
     assert got[4][0] == "cut"
 
 
-def test_a_cut_inside_a_character_does_not_show() -> None:
+def test_truncation_never_splits_a_character() -> None:
     assert tokens_of("x" + "😂" * 4000, TextRules(symbol_repeats=0), 3) == ["x", "😂", "😂"]
 
 
@@ -141,13 +141,13 @@ TEXTS = st.one_of(
 
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(TEXTS, max_size=12))
-def test_a_row_is_tokenized_as_if_it_were_alone(texts: list[str | None]) -> None:
+def test_rows_are_tokenized_independently(texts: list[str | None]) -> None:
     assert rows_of(pa.array(texts, pa.string())) == [tokens_of(text) for text in texts]
 
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.binary(max_size=24), max_size=8))
-def test_any_bytes_are_tokenized_as_if_they_were_alone(rows: list[bytes]) -> None:
+def test_any_bytes_are_tokenized_independently(rows: list[bytes]) -> None:
     alone = [rows_of(broken([row]))[0] for row in rows]
     assert rows_of(broken(rows)) == alone
     for row, tokens in zip(rows, alone, strict=True):
@@ -166,7 +166,7 @@ def test_tokens_hold_no_white_space_and_only_blank_rows_are_blank(text: str | No
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(TEXTS, max_size=10), st.integers(0, 3))
-def test_every_text_type_and_slice_reads_alike(texts: list[str | None], skip: int) -> None:
+def test_text_types_and_slices_are_equal(texts: list[str | None], skip: int) -> None:
     plain = pa.array(texts, pa.string())
     expected = rows_of(plain)[skip:]
     for column in (
@@ -180,7 +180,7 @@ def test_every_text_type_and_slice_reads_alike(texts: list[str | None], skip: in
     assert rows_of(halves)[skip:] == expected
 
 
-def test_a_null_column_is_all_blank_and_numbers_are_refused() -> None:
+def test_null_column_is_blank_and_numbers_are_rejected() -> None:
     assert rows_of(pa.nulls(3)) == [[], [], []]
     with pytest.raises(ColumnTypeError, match="int64"):
         tokenize(pa.array([1]), RULES, 10)
@@ -189,7 +189,7 @@ def test_a_null_column_is_all_blank_and_numbers_are_refused() -> None:
 @pytest.mark.parametrize(
     "giant", ["a", "@", "!", "'", "http://", "www.a", "😂", "\u200d", "<user>", "&amp;", "\x00"]
 )
-def test_giants_cost_no_more_than_their_length(giant: str) -> None:
+def test_cost_is_linear_for_huge_texts(giant: str) -> None:
     """A megabyte, uncapped, in one row: the work is a few linear passes; a quadratic one would hang."""
     tokens, _ = tokenize(pa.array([giant * (1_000_000 // len(giant)), "next"]), RULES, 1_000_000)
     assert tokens.text[-1].as_py() == "next"
@@ -210,7 +210,7 @@ def test_words_and_pairs_are_looked_up() -> None:
     assert encoded.offsets.tolist() == [0, 2, 2, 4, 6, 10]
 
 
-def test_small_and_large_batches_look_up_alike() -> None:
+def test_small_and_large_batches_agree() -> None:
     """Below a few thousand tokens a dictionary and a binary search serve; above, Arrow's hash join."""
     path = TextPath(RULES, _vocabulary())
     texts = ["not good", "bad good not good", "zzz", None, "good bad @bob not"] * 2000
@@ -226,7 +226,7 @@ def test_small_and_large_batches_look_up_alike() -> None:
 
 
 @pytest.mark.parametrize("average", [20, 600, 3000])
-def test_portions_hold_the_same_ids_as_all_at_once(average: int) -> None:
+def test_portions_have_the_same_ids(average: int) -> None:
     path = TextPath(TextRules(), Vocabulary(["<pad>", "<unk>", "good", "day"], np.array([[2, 3]], np.int32)))
     lengths = np.random.default_rng(average).integers(0, 2 * average, 9000)
     texts = pa.chunked_array(
@@ -256,7 +256,7 @@ def test_how_many_rows_are_scanned_at_once(
 ) -> None:
     rows: list[int] = []
 
-    def counting(column: pa.Array, max_chars: int) -> Clean:
+    def counting(column: pa.Array, max_chars: int) -> CleanText:
         rows.append(len(column))
         return clean(column, max_chars)
 
@@ -266,14 +266,14 @@ def test_how_many_rows_are_scanned_at_once(
     assert len(tokens.text) == 9000
 
 
-def test_a_token_that_reads_like_padding_is_unknown() -> None:
+def test_padding_token_in_text_is_unknown() -> None:
     vocabulary = _vocabulary()
     for count in (1, 10_000):
         assert set(vocabulary.word_ids(pa.array(["<pad>"] * count)).tolist()) == {UNKNOWN}
     assert PAD == 0
 
 
-def test_a_vocabulary_survives_the_disk() -> None:
+def test_vocabulary_round_trip() -> None:
     vocabulary = _vocabulary()
     again = Vocabulary.load(vocabulary.words_bytes(), vocabulary.pairs_bytes())
     assert again.words.equals(vocabulary.words)
@@ -295,18 +295,20 @@ def test_a_vocabulary_survives_the_disk() -> None:
         (["<pad>", "<unk>", "a"], [[2, 2], [2, 2]], "repeats a word pair"),
     ],
 )
-def test_a_bad_vocabulary_is_refused(words: list[str], pairs: list[list[int]] | None, message: str) -> None:
+def test_invalid_vocabulary_is_rejected(
+    words: list[str], pairs: list[list[int]] | None, message: str
+) -> None:
     with pytest.raises(BundleSchemaError, match=message):
         Vocabulary(words, None if pairs is None else np.array(pairs, np.int32))
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"\x00" * 100])
-def test_pairs_that_are_not_parquet_are_refused(data: bytes) -> None:
+def test_non_parquet_pairs_are_rejected(data: bytes) -> None:
     with pytest.raises(BundleSchemaError, match="pairs"):
         Vocabulary.load(b"<pad>\n<unk>\n", data)
 
 
-def test_rules_survive_json_and_refuse_what_they_do_not_know() -> None:
+def test_rules_round_trip_and_reject_unknown_keys() -> None:
     rules = TextRules(tokenizer="nltk", stop_words=("the", "a"), stemmer="porter")
     assert TextRules.from_dict(rules.to_dict()) == rules
     assert TextRules.from_dict({}) == TextRules()
@@ -325,7 +327,7 @@ def test_rules_survive_json_and_refuse_what_they_do_not_know() -> None:
             TextRules.from_dict(bad)
 
 
-def test_nltk_is_a_second_text_path() -> None:
+def test_nltk_text_path() -> None:
     pytest.importorskip("nltk")
     rules = TextRules(tokenizer="nltk", stop_words=("the",), stemmer="porter")
     got = rows_of(pa.array(["The dogs @bob were running http://a.b :)", None, " "]), rules)

@@ -30,7 +30,7 @@ STORED = [pa.string(), pa.large_string(), pa.string_view()]
 
 
 class Marked(pa.ExtensionType):
-    """A type of somebody's own that is stored as text."""
+    """A third-party extension type that is stored as text."""
 
     def __init__(self, storage: pa.DataType) -> None:
         super().__init__(storage, "tests.marked")
@@ -46,13 +46,13 @@ class Marked(pa.ExtensionType):
 def dictionary(texts: list[str | None], index: pa.DataType, kind: pa.DataType) -> pa.Array:
     """With a value that is stored twice, one that no row has, and a null among the values, too."""
     values = [*dict.fromkeys(texts), "never used"]
-    places = [values.index(text) for text in texts]
+    indices = [values.index(text) for text in texts]
     if texts:
         values.append(texts[-1])
-        places[-1] = len(values) - 1
+        indices[-1] = len(values) - 1
     if None in texts:  # once as a null index, otherwise as a null value
-        places[texts.index(None)] = None  # type: ignore[call-overload]
-    return pa.DictionaryArray.from_arrays(pa.array(places, index), pa.array(values, kind))
+        indices[texts.index(None)] = None  # type: ignore[call-overload]
+    return pa.DictionaryArray.from_arrays(pa.array(indices, index), pa.array(values, kind))
 
 
 def runs(
@@ -77,7 +77,7 @@ def json(storage: pa.Array) -> pa.Array:
 
 
 def forms() -> Iterator[tuple[str, Callable[[list[str | None]], pa.Array]]]:
-    """A name, and what stores texts so."""
+    """Pairs of a name and a function that stores texts in that form."""
     for kind in STORED:
         plain = lambda texts, kind=kind: pa.array(texts, kind)  # noqa: E731 - one of many small ones
         yield str(kind), plain
@@ -155,18 +155,18 @@ class TestMatrix:
         assert same(pa.Table.from_batches([part.batch for part in parts]), plain)
         assert sum(part.tally.truncated for part in parts) == 2
 
-    def test_of_few_rows_of_many_values(self, model: Model, form: str) -> None:
+    def test_few_rows_with_many_values(self, model: Model, form: str) -> None:
         column = FORMS[form](TEXTS).slice(4, 2)
         assert same(model.score(column), model.score(TEXTS[4:6]))
 
     @pytest.mark.parametrize(
         "texts", [[], [None], [None] * 20, ["", " "]], ids=["none", "null", "nulls", "blank"]
     )
-    def test_nothing_to_label(self, model: Model, form: str, texts: list[str | None]) -> None:
+    def test_no_labels_for_blank_values(self, model: Model, form: str, texts: list[str | None]) -> None:
         scored = model.score(pa.table({"text": FORMS[form](texts)}))
         assert scored["sentiment"].to_pylist() == [None] * len(texts)
 
-    def test_broken_utf8_stays_in_its_row(self, model: Model, form: str) -> None:
+    def test_invalid_utf8_does_not_affect_other_rows(self, model: Model, form: str) -> None:
         broken = pa.array([b"I love it", b"bad \xff day", None, b"bad day"])
         kind = value_type(FORMS[form](TEXTS).type)
         view = {pa.string_view(): pa.binary_view(), pa.large_string(): pa.large_binary()}.get(kind)
@@ -180,18 +180,18 @@ class TestMatrix:
             column = values
         assert same(model.score(column), model.score(["I love it", "bad \ufffd day", None, "bad day"]))
 
-    def test_it_is_explained(self, model: Model, form: str) -> None:
+    def test_explanation(self, model: Model, form: str) -> None:
         if "binary" not in form:
             assert explain(model, FORMS[form](SHORT)) == explain(model, SHORT)
         assert explain(model, pa.table({"text": FORMS[form](SHORT)})) == explain(model, SHORT)
 
-    def test_it_is_json(self, form: str) -> None:
+    def test_json_output(self, form: str) -> None:
         if "binary" not in form:
             assert json_objects(pa.record_batch({"text": FORMS[form](TEXTS)})) == json_objects(
                 pa.record_batch({"text": pa.array(TEXTS)})
             )
 
-    def test_a_file_is_scored_and_learned_from(self, model: Model, form: str, tmp_path: Path) -> None:
+    def test_file_is_scored_and_trained_on(self, model: Model, form: str, tmp_path: Path) -> None:
         table = pa.table({"text": FORMS[form](TEXTS), "label": [row % 2 for row in range(len(TEXTS))]})
         try:
             pq.write_table(table, tmp_path / "in.parquet")
@@ -229,28 +229,28 @@ class TestForeign:
         assert model.score(series.clear())["sentiment"].to_pylist() == []
         assert explain(model, series[:3]) == explain(model, TEXTS[:3])
 
-    def test_a_file_of_polars(self, model: Model, tmp_path: Path) -> None:
-        for place, kind in enumerate(self.KINDS):
-            path = tmp_path / f"{place}.parquet"
+    def test_polars_file(self, model: Model, tmp_path: Path) -> None:
+        for index, kind in enumerate(self.KINDS):
+            path = tmp_path / f"{index}.parquet"
             pl.DataFrame({"text": pl.Series(TEXTS, dtype=kind)}).write_parquet(path)
             with prepare([str(path)], model=str(model.bundle.path)) as plan:
                 plan.score()
-            assert same(pq.read_table(path.with_name(f"{place}.scored.parquet")), model.score(TEXTS))
+            assert same(pq.read_table(path.with_name(f"{index}.scored.parquet")), model.score(TEXTS))
 
 
 class TestStorage:
-    def test_a_long_dictionary_is_not_looked_at_for_each_slice(self, model: Model) -> None:
+    def test_long_dictionary_is_not_scanned_per_slice(self, model: Model) -> None:
         values = pa.array([f"I love it {number}" for number in range(50_000)], pa.string_view())
         column = pa.DictionaryArray.from_arrays(pa.array(range(50_000), pa.int32()), values)
         assert same(model.score(column), model.score(values))
 
-    def test_a_value_that_many_rows_share_is_held_once(self) -> None:
+    def test_shared_values_are_stored_once(self) -> None:
         values, indices = encoded(dictionary(["x" * 1000] * 5000, pa.int16(), pa.string()))
         assert indices is not None
         assert len(indices) == 5000
         assert len(values) <= 3
 
-    def test_of_other_types_too(self) -> None:
+    def test_other_types(self) -> None:
         numbers = pa.array([1, 1, None, 4])
         assert plain_values(pc.run_end_encode(numbers)).equals(numbers)
         assert plain_values(numbers.dictionary_encode()).equals(numbers)

@@ -83,11 +83,11 @@ TEXTS = st.lists(
         ("1️⃣1️⃣1️⃣1️⃣ 👍🏽👍👍🏿👍", ["1⃣", "1⃣", "1⃣", "👍", "👍", "👍"]),
     ],
 )
-def test_a_tweet_becomes_these_tokens(text: str, expected: list[str]) -> None:
+def test_tokens_of_a_tweet(text: str, expected: list[str]) -> None:
     assert tokens_of(text, RULES) == expected
 
 
-def test_letters_are_folded_as_nfkc_folds_them() -> None:
+def test_letters_fold_like_nfkc() -> None:
     """Every code point: those of the four kinds that become one of ASCII, but for two emoji, and no other."""
     blocks = [("<wide>", range(0xFF00, 0xFFF0)), ("<square>", range(0x1F130, 0x1F150))]
     blocks += [("<circle>", range(0x24B6, 0x24EA)), ("<font>", range(0x2100, 0x2150))]
@@ -106,9 +106,7 @@ def test_letters_are_folded_as_nfkc_folds_them() -> None:
 
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(st.one_of(st.none(), TEXTS), max_size=10), st.integers(0, 9), st.integers(0, 9))
-def test_a_row_reads_the_same_whatever_stands_beside_it(
-    texts: list[str | None], start: int, stop: int
-) -> None:
+def test_rows_do_not_depend_on_neighbors(texts: list[str | None], start: int, stop: int) -> None:
     path = TextPath(RULES, VOCABULARY)
     column = pa.array(texts, pa.string())
     tokens = rows_of(column, RULES)
@@ -130,7 +128,7 @@ def ids(path: TextPath, column: pa.Array | pa.ChunkedArray) -> list[tuple[list[i
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.binary(max_size=24), max_size=8))
-def test_any_bytes_are_read_as_if_they_were_alone(rows: list[bytes]) -> None:
+def test_any_bytes_are_read_independently(rows: list[bytes]) -> None:
     alone = [rows_of(broken([row]), RULES)[0] for row in rows]
     assert rows_of(broken(rows), RULES) == alone
     for row, tokens in zip(rows, alone, strict=True):
@@ -139,7 +137,7 @@ def test_any_bytes_are_read_as_if_they_were_alone(rows: list[bytes]) -> None:
 
 @settings(max_examples=cases(100), deadline=None)
 @given(st.one_of(TEXTS, st.text(max_size=40)))
-def test_tokens_are_whole_and_only_blank_rows_are_blank(text: str) -> None:
+def test_tokens_are_valid_and_only_blank_rows_are_blank(text: str) -> None:
     tokens, _ = tokenize(pa.array([text]), RULES, 1000)
     assert bool(tokens.blank[0]) == (not text.strip())
     for token in tokens.text.to_pylist():
@@ -150,8 +148,8 @@ def test_tokens_are_whole_and_only_blank_rows_are_blank(text: str) -> None:
 
 @settings(max_examples=cases(100), deadline=None)
 @given(TEXTS)
-def test_tokens_are_made_of_themselves(text: str) -> None:
-    """But for masks, which look like mentions, entities, and an emoji whose small letter is none."""
+def test_tokenizing_tokens_is_idempotent(text: str) -> None:
+    """Except masks, which look like mentions, entities, and an emoji without a lowercase form."""
     rules = replace(RULES, entities=False, entity_levels=1, mentions="keep", links="keep")
     tokens = tokens_of(text.replace("Ⓜ", ""), rules)
     assert tokens_of(" ".join(tokens), rules) == tokens
@@ -160,12 +158,12 @@ def test_tokens_are_made_of_themselves(text: str) -> None:
 @pytest.mark.parametrize(
     "giant", ["#", "#a", "#aB", "_", "#aB_", "🇺", "🤷\u200d", "\u200d", "1⃣", "𝓵", "&amp;lt;", "\ufe0f", "❤"]
 )
-def test_giants_cost_no_more_than_their_length(giant: str) -> None:
+def test_cost_is_linear_for_huge_texts(giant: str) -> None:
     tokens, _ = tokenize(pa.array([giant * (600_000 // len(giant)), "next"]), RULES, 1_000_000)
     assert tokens.text[-1].as_py() == "next"
 
 
-class TestWhatStandsIn:
+class TestSubstitutes:
     """For tokens that the vocabulary lacks."""
 
     @pytest.mark.parametrize(
@@ -183,7 +181,7 @@ class TestWhatStandsIn:
             ("❤️‍🔥 🇺🇸 🇬🇧 1️⃣ 2️⃣", "❤ 🇺🇸 <unk> 1⃣ <unk>"),
         ],
     )
-    def test_by_example(self, text: str, expected: str) -> None:
+    def test_examples(self, text: str, expected: str) -> None:
         path = TextPath(RULES, VOCABULARY)
         encoded = path.encode(pa.array([text]))
         assert [WORDS[word] for word in encoded.words] == expected.split()
@@ -191,7 +189,7 @@ class TestWhatStandsIn:
             word for word in expected.split() if word != "<unk>"
         ]
 
-    def test_what_is_unknown(self) -> None:
+    def test_unknown_words(self) -> None:
         path = TextPath(RULES, VOCABULARY)
         tokens, _ = tokenize(pa.array(["#bestday #xqzkv 👩‍👧 🇬🇧 good"]), RULES, 100)
         assert path.is_unknown(tokens).tolist() == [False, False, False, True, False, True, False]
@@ -200,7 +198,7 @@ class TestWhatStandsIn:
 
 
 class TestWordModel:
-    def test_the_most_probable_words_win(self) -> None:
+    def test_most_probable_words_win(self) -> None:
         model = WordModel(pa.array(WORDS))
         assert model.cut("bestday") == ["best", "day"]
         assert model.cut("thisisnotgood") == ["this", "is", "not", "good"]
@@ -214,13 +212,13 @@ class TestWordModel:
             "".join
         )
     )
-    def test_no_other_way_is_better(self, word: str) -> None:
+    def test_no_better_split_exists(self, word: str) -> None:
         found = model().cut(word)
         assert "".join(found) == word
         if len(found) > 1:
             assert cost(found) == min(map(cost, ways(word)))
 
-    def test_logarithms_are_those_of_the_library(self) -> None:
+    def test_log2_matches_math(self) -> None:
         numbers = np.concatenate((np.arange(1, 5000), 2 ** np.arange(30), 2 ** np.arange(1, 30) - 1))
         for number, found in zip(numbers.tolist(), log2(numbers).tolist(), strict=True):
             assert abs(found - 256 * math.log2(number)) <= 1.01
@@ -244,7 +242,7 @@ def ways(word: str) -> list[list[str]]:
     return [[word[:end], *rest] for end in ends for rest in ways(word[end:])] if word else [[]]
 
 
-class TestWhereTokensComeFrom:
+class TestTokenSources:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
@@ -275,7 +273,7 @@ class TestWhereTokensComeFrom:
             ("", []),
         ],
     )
-    def test_by_example(self, text: str, expected: list[tuple[str, int, str]]) -> None:
+    def test_examples(self, text: str, expected: list[tuple[str, int, str]]) -> None:
         found = TextPath(RULES, VOCABULARY).pieces(pa.array([text]))
         assert [(piece.token, piece.start, piece.source) for piece in found] == expected
 
@@ -284,7 +282,7 @@ class TestWhereTokensComeFrom:
         st.one_of(TEXTS, st.text(max_size=40)),
         st.sampled_from([RULES, TextRules(), TextRules(lowercase=False)]),
     )
-    def test_pieces_stand_in_the_text_in_their_order(self, text: str, rules: TextRules) -> None:
+    def test_pieces_are_in_text_order(self, text: str, rules: TextRules) -> None:
         path = TextPath(rules, VOCABULARY)
         column = pa.array([text])
         pieces, end = path.pieces(column), 0
@@ -300,7 +298,7 @@ class TestWhereTokensComeFrom:
         else:
             assert set(words.tolist()) <= {UNKNOWN}
 
-    def test_other_tokenizers_do_not_tell(self) -> None:
+    def test_other_tokenizers_have_no_sources(self) -> None:
         path = TextPath(TextRules.preset("keras-tokenizer"), VOCABULARY)
         assert [(piece.token, piece.start) for piece in path.pieces(pa.array(["Good day"]))] == [
             ("good", None),
@@ -309,7 +307,7 @@ class TestWhereTokensComeFrom:
 
 
 class TestVersions:
-    def test_each_has_its_rules_and_no_others(self) -> None:
+    def test_rules_by_version(self) -> None:
         assert [TextRules().version, TextRules(length=3).version, RULES.version] == [1, 2, 3]
         news = {"entity_levels", "styled", "hashtags", "emoji"}
         assert not news & {*TextRules().to_dict(), *TextRules(length=3).to_dict()}
@@ -338,6 +336,6 @@ class TestVersions:
             ({"version": 4}, "version 4"),
         ],
     )
-    def test_rules_that_do_not_go_together_are_refused(self, data: dict[str, Any], message: str) -> None:
+    def test_contradictory_rules_are_rejected(self, data: dict[str, Any], message: str) -> None:
         with pytest.raises(BundleSchemaError, match=message):
             TextRules.from_dict(data)

@@ -23,27 +23,27 @@ def by_arrow(known: pa.Array, asked: pa.Array) -> list[int]:
 
 @settings(deadline=None)
 @given(st.lists(WORD, unique=True), st.lists(WORD), st.integers(0, 3), st.integers(0, 3))
-def test_the_places_are_those_of_arrow(known: list[str], others: list[str], before: int, after: int) -> None:
+def test_indices_match_arrow(known: list[str], others: list[str], before: int, after: int) -> None:
     words = pa.array(known, pa.string())
     asked = pa.array([*known, *others, *reversed(known)], pa.string())
     asked = asked[before : len(asked) - after]
     assert WordTable(words).find(asked).tolist() == by_arrow(words, asked)
 
 
-def test_slices_know_where_they_begin() -> None:
+def test_sliced_input() -> None:
     words = pa.array(["no", "good", "day", "goodness gracious", "yes"])[1:4]
     asked = pa.array(["x", "day", "goodness gracious", "no", "goodness graciouz", "good"])[1:]
     assert WordTable(words).find(asked).tolist() == [1, 2, -1, -1, 0]
 
 
-def test_nothing() -> None:
+def test_empty_input() -> None:
     nothing = pa.array([], pa.string())
     assert WordTable(nothing).find(pa.array(["a", ""])).tolist() == [-1, -1]
     assert WordTable(pa.array(["a"])).find(nothing).tolist() == []
 
 
 @pytest.mark.parametrize("count", [1, 3_000, 200_000])
-def test_ids_do_not_depend_on_how_many_are_asked_for(count: int) -> None:
+def test_ids_do_not_depend_on_batch_size(count: int) -> None:
     """Few, some and many tokens go three ways."""
     vocabulary = load_bundle("tweets-small").text.vocabulary
     assert 1 < module._SMALL < 3_000 < module._LARGE < 200_000

@@ -281,8 +281,8 @@ def override(settings: Configured, **values: Any) -> Configured:
     Raises:
         UsageError: A value out of range, or options that contradict each other.
     """
-    given = {name: value for name, value in values.items() if value is not None}
+    changes = {name: value for name, value in values.items() if value is not None}
     try:
-        return replace(settings, **given)
+        return replace(settings, **changes)
     except BundleSchemaError as error:  # text rules are checked as part of a bundle, too
         raise UsageError(error.message) from error

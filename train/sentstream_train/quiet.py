@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Discard what libraries write to standard error; for imports that load TensorFlow."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # fatal errors only, also afterwards
     if sys.stderr is None:  # there is no standard error

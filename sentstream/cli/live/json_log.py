@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sentstream.cli.live.log import LogView
-from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch
+from sentstream.cli.live.watch import MOST_PARTITIONS, RunInfo, Watch
 from sentstream.cli.terminal.streams import Level, json_line
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ class JsonLog(LogView):
     ``positions`` has the lag and, if known, the committed offset of the partitions that lag most.
 
     Args:
-        about: The run.
+        run_info: The run.
         settings: As for ``LogView``.
     """
 
-    def __init__(self, about: About, **settings: Any) -> None:
-        super().__init__(about, **settings)
+    def __init__(self, run_info: RunInfo, **settings: Any) -> None:
+        super().__init__(run_info, **settings)
         self._offsets: dict[Partition, int] = {}
 
     def committed(self, done: Committed) -> None:
@@ -40,7 +40,7 @@ class JsonLog(LogView):
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
     ) -> None:
         Watch.rebalanced(self, kind, partitions, owned)
-        self._offsets = {one: at for one, at in self._offsets.items() if one in self.owned}
+        self._offsets = {one: offset for one, offset in self._offsets.items() if one in self.owned}
         first = [_named(one) for one in sorted(partitions)[:MOST_PARTITIONS]]
         fields = [("partitions", first), ("changed", len(partitions)), ("owned", len(owned))]
         self._write(kind, fields)
@@ -63,8 +63,8 @@ class JsonLog(LogView):
             ("aborts", totals.aborts),
             ("rebalances", totals.rebalances),
             ("commit_age", None if age is None else round(age, 1)),
-            ("psi", {of: round(distance, 3) for of, distance in self._drift().items()}),
-            ("psi_from", self.about.drift_from),
+            ("psi", {name: round(distance, 3) for name, distance in self._drift().items()}),
+            ("psi_from", self.run_info.drift_from),
         ]
 
     def _positions(self) -> list[dict[str, Any]]:

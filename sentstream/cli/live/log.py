@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from sentstream.cli.live.watch import About, Watch, names
+from sentstream.cli.live.watch import RunInfo, Watch, names
 from sentstream.cli.terminal.messages import harmless_line
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ class LogView(Watch):
     the start. The loop's reports drive it, so it needs no thread.
 
     Args:
-        about: The run.
+        run_info: The run.
         every: Seconds between lines.
         stream: Where to write; by default standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Gives the drift of the texts from ``about.drift_from``.
+        drift: Gives the drift of the texts from ``run_info.drift_from``.
     """
 
     def __init__(
         self,
-        about: About,
+        run_info: RunInfo,
         *,
         every: float = 30.0,
         stream: TextIO | None = None,
@@ -45,13 +45,13 @@ class LogView(Watch):
         wall: Callable[[], float] = time.time,
         drift: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        super().__init__(about, clock, drift)
+        super().__init__(run_info, clock, drift)
         self._every, self._wall = every, wall
         self._stream = stream or sys.stderr
         self._before, self._records, self._labels = clock(), 0, Counter[str]()
 
     def __enter__(self) -> Self:
-        self._write("started", vars(self.about).items())
+        self._write("started", vars(self.run_info).items())
         return self
 
     def __exit__(
@@ -106,7 +106,7 @@ class LogView(Watch):
             ("aborts", totals.aborts),
             ("rebalances", totals.rebalances),
             ("commit_age", "-" if age is None else f"{age:.1f}s"),
-            *((f"psi.{of}", f"{distance:.3f}") for of, distance in self._drift().items()),
+            *((f"psi.{name}", f"{distance:.3f}") for name, distance in self._drift().items()),
         ]
 
     def _write(self, event: str, fields: Iterable[tuple[str, object]]) -> None:

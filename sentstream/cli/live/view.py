@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from sentstream.cli.live.json_log import JsonLog
 from sentstream.cli.live.log import LogView
-from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch, names
+from sentstream.cli.live.watch import MOST_PARTITIONS, RunInfo, Watch, names
 from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.recent import Recent
 from sentstream.cli.terminal.streams import is_terminal, open_console
@@ -40,16 +40,16 @@ class LiveView(Watch):
     However the run ends, the display is removed and a summary is printed.
 
     Args:
-        about: The run.
+        run_info: The run.
         console: The terminal; by default that of standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Gives the drift of the texts from ``about.drift_from``.
+        drift: Gives the drift of the texts from ``run_info.drift_from``.
     """
 
     def __init__(
         self,
-        about: About,
+        run_info: RunInfo,
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -58,7 +58,7 @@ class LiveView(Watch):
     ) -> None:
         from rich.live import Live
 
-        super().__init__(about, clock, drift)
+        super().__init__(run_info, clock, drift)
         self._wall, self._lock = wall, threading.Lock()
         self._rate = Recent(_RATE_SECONDS, clock)
         self._labels = Recent(_SHARE_SECONDS, clock)
@@ -102,25 +102,25 @@ class LiveView(Watch):
     def aborted(self, reason: str) -> None:
         with self._lock:
             super().aborted(reason)
-            self._tell(f"aborted: {reason}")
+            self._set_event(f"aborted: {reason}")
 
     def rebalanced(
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
     ) -> None:
         with self._lock:
             super().rebalanced(kind, partitions, owned)
-            self._tell(f"{kind} {names(partitions)}")
+            self._set_event(f"{kind} {names(partitions)}")
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
         with self._lock:
             super().lags(lag)
 
-    def _tell(self, event: str) -> None:
+    def _set_event(self, event: str) -> None:
         self._event = f"{time.strftime('%H:%M:%S', time.localtime(self._wall()))} {event}"
 
     def _summary(self) -> Iterator[tuple[str, str]]:
         """The summary of the run: names and values."""
-        about, totals = self.about, self.totals
+        run_info, totals = self.run_info, self.totals
         yield "messages", f"{totals.records:,} in {_hours(totals.seconds)}, {_speed(totals.rate)}/s"
         scored = max(totals.scored, 1)
         labels = (f"{label} {count:,} ({count / scored:.1%})" for label, count in totals.labels.items())
@@ -131,8 +131,8 @@ class LiveView(Watch):
         yield "dead letters", f"{totals.dead.total():,}{f' ({errors})' if errors else ''}"
         if self.owned:
             yield "lag", f"{sum(self.lag.values()):,} in {counted(len(self.owned), 'partition')}"
-        yield "model", f"{about.model}, {about.provider}"
-        yield "output", f"{about.target}, {about.delivery}"
+        yield "model", f"{run_info.model}, {run_info.provider}"
+        yield "output", f"{run_info.target}, {run_info.delivery}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
@@ -148,14 +148,14 @@ class LiveView(Watch):
         """Seven lines: the run, its speed, its results, and the last event."""
         from rich.text import Text
 
-        about, totals = self.about, self.totals
+        run_info, totals = self.run_info, self.totals
         clock = f"  {_hours(totals.seconds)}"
-        title = Text(harmless_line(f"{about.source} → {about.target}"), style="bold")
-        title.append(f" · group {harmless_line(about.group)}", style="not bold dim")
+        title = Text(harmless_line(f"{run_info.source} → {run_info.target}"), style="bold")
+        title.append(f" · group {harmless_line(run_info.group)}", style="not bold dim")
         title.truncate(max(8, width - len(clock)), overflow="ellipsis", pad=True)
         yield title.append(clock, style="dim")
-        what = (about.model, about.provider, about.client, about.delivery)
-        yield Text(harmless_line(" · ".join(what)), style="dim")
+        parts = (run_info.model, run_info.provider, run_info.client, run_info.delivery)
+        yield Text(harmless_line(" · ".join(parts)), style="dim")
         yield Text()
         yield Text.assemble(
             (f"{_speed(self._rate.rate())}/s", "bold"),
@@ -166,9 +166,9 @@ class LiveView(Watch):
             f"scored {totals.scored:,} · unlabeled {totals.unlabeled:,} · tombstones {totals.tombstones:,}"
             f" · truncated {totals.truncated:,}"
         )
-        for place, (of, distance) in enumerate(self._drift().items()):
-            line.append(", " if place else f" · drift from {self.about.drift_from}: ")
-            line.append(f"{of} {distance:.2f}", "red" if distance > PSI_LARGE else "")
+        for index, (name, distance) in enumerate(self._drift().items()):
+            line.append(", " if index else f" · drift from {self.run_info.drift_from}: ")
+            line.append(f"{name} {distance:.2f}", "red" if distance > PSI_LARGE else "")
         yield line
         age = self._commit_age()
         dead = ", ".join(f"{error} {count:,}" for error, count in totals.dead.most_common())
@@ -268,8 +268,8 @@ _COLORS = {"positive": "green", "negative": "red", "neutral": "yellow", "uncerta
 def _color(label: str, labels: Iterable[str]) -> str:
     """A label's color: the usual one, or one by its position."""
     others = ("cyan", "magenta", "blue", "yellow", "green", "red")
-    place = next((place for place, name in enumerate(labels) if name == label), 0)
-    return _COLORS.get(label, others[place % len(others)])
+    index = next((index for index, name in enumerate(labels) if name == label), 0)
+    return _COLORS.get(label, others[index % len(others)])
 
 
 def _bar(share: float, width: int) -> str:
@@ -299,7 +299,7 @@ def _tail(name: str, width: int) -> str:
 
 @contextlib.contextmanager
 def view(
-    about: About,
+    run_info: RunInfo,
     *,
     every: float = 30.0,
     drift: Callable[[], Mapping[str, float]] = dict,
@@ -308,22 +308,22 @@ def view(
     """The view for standard error: live on a terminal that supports it, else log lines.
 
     Args:
-        about: The run.
+        run_info: The run.
         every: Seconds between log lines.
-        drift: Gives the drift of the texts from ``about.drift_from``.
+        drift: Gives the drift of the texts from ``run_info.drift_from``.
         as_json: Log JSON objects, even on a terminal.
     """
-    made: LiveView | LogView
+    live: LiveView | LogView
     if as_json:
-        made = JsonLog(about, every=every, drift=drift)
+        live = JsonLog(run_info, every=every, drift=drift)
     elif is_terminal(sys.stderr):
         console = open_console(stderr=True)
         able = not console.is_dumb_terminal and console.encoding.startswith("utf")
         if able:
-            made = LiveView(about, console=console, drift=drift)
+            live = LiveView(run_info, console=console, drift=drift)
         else:
-            made = LogView(about, every=every, drift=drift)
+            live = LogView(run_info, every=every, drift=drift)
     else:
-        made = LogView(about, every=every, drift=drift)
-    with made:
-        yield made
+        live = LogView(run_info, every=every, drift=drift)
+    with live:
+        yield live

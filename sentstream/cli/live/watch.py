@@ -16,7 +16,7 @@ MOST_PARTITIONS = 8  # maximum that are named
 
 
 @dataclass(frozen=True)
-class About:
+class RunInfo:
     """The run, in words.
 
     Attributes:
@@ -44,19 +44,19 @@ class Watch:
     """The state that both views share.
 
     Args:
-        about: The run.
+        run_info: The run.
         clock: A monotonic time in s.
-        drift: Gives the drift of the texts from ``about.drift_from``: a population stability index by
+        drift: Gives the drift of the texts from ``run_info.drift_from``: a population stability index by
             distribution; empty without a baseline.
     """
 
     def __init__(
         self,
-        about: About,
+        run_info: RunInfo,
         clock: Callable[[], float],
         drift: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        self.about, self._clock, self._drift = about, clock, drift
+        self.run_info, self._clock, self._drift = run_info, clock, drift
         self.totals = Totals(clock)
         self.owned: frozenset[Partition] = frozenset()
         self.lag: dict[Partition, int] = {}

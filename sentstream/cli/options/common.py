@@ -79,7 +79,7 @@ MaxChars = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", show_envvar=False)]
 
 
-def parse_storage_options(given: list[str] | None) -> dict[str, str]:
+def parse_storage_options(values: list[str] | None) -> dict[str, str]:
     """Parse ``--storage-option KEY=VALUE`` into a mapping.
 
     >>> parse_storage_options(["region=eu-central-1", "s3.endpoint=http://localhost:9000/?a=b"])
@@ -89,7 +89,7 @@ def parse_storage_options(given: list[str] | None) -> dict[str, str]:
         UsageError: An option has no equals sign, or is given more than once.
     """
     options: dict[str, str] = {}
-    for one in given or ():
+    for one in values or ():
         key, equals, value = one.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--storage-option {key}: no value", hint="write KEY=VALUE")

@@ -78,15 +78,15 @@ class Fields:
             one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
 
-    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The values given to the options, as values of the fields.
 
         Raises:
             SentstreamError: As ``Written.parse``.
         """
         parse = {name: one.parse for name, one in self.written.items() if one.parse is not None}
-        given = {name: value for name, value in given.items() if value is not None}
-        return {name: parse[name](value) if name in parse else value for name, value in given.items()}
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        return {name: parse[name](value) if name in parse else value for name, value in arguments.items()}
 
 
 def with_fields(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,6 +121,6 @@ def help_of(kind: type[Any]) -> dict[str, str]:
     """The text of each field in the docstring of a dataclass, without code marks."""
     _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")
     section = re.split(r"\n(?=\S)", section)[0]
-    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    matches = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
     helps = dict.fromkeys((one.name for one in fields(kind)), "")  # without docstrings, as under -OO
-    return helps | {name: " ".join(text.replace("`", "").split()) for name, text in found}
+    return helps | {name: " ".join(text.replace("`", "").split()) for name, text in matches}

@@ -47,8 +47,8 @@ def load_settings(file: Path | None, bootstrap_servers: str | None) -> Settings:
     from sentstream.cli.terminal.messages import warn
     from sentstream.kafka.access.settings import Settings
 
-    given = {} if bootstrap_servers is None else {"bootstrap.servers": bootstrap_servers}
-    settings = Settings.load(file, given=given)
+    overrides = {} if bootstrap_servers is None else {"bootstrap.servers": bootstrap_servers}
+    settings = Settings.load(file, overrides=overrides)
     for line in settings.unused():
         warn(line)
     return settings

@@ -22,7 +22,7 @@ from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from sentstream_train.fit.epochs import Progress
-    from sentstream_train.runs.result import Told, TrainResult
+    from sentstream_train.runs.result import OnEpoch, TrainResult
     from sentstream_train.store.record import WordVectors
 
 #: The panels of ``--help``. Short metavars leave room for the text.
@@ -165,9 +165,9 @@ def training_extra() -> Iterator[None]:
 @contextmanager
 def tensorflow() -> Iterator[None]:
     """Wrap the imports of a command that needs TensorFlow."""
-    from sentstream_train.quiet import hushed
+    from sentstream_train.quiet import quiet_stderr
 
-    with training_extra(), hushed():
+    with training_extra(), quiet_stderr():
         yield
 
 
@@ -191,7 +191,7 @@ def progress_bar() -> Iterator[Progress | None]:
         yield move
 
 
-def tell_coverage(vectors: WordVectors) -> None:
+def report_coverage(vectors: WordVectors) -> None:
     """Say how much of the vocabulary starts with pretrained vectors."""
     share = vectors.words / max(vectors.of_words, 1)
     warn(
@@ -205,7 +205,7 @@ class Watch:
     """Callbacks for training progress: after each batch and after each epoch."""
 
     progress: Progress | None
-    told: Told | None
+    on_epoch: OnEpoch | None
 
 
 @contextmanager

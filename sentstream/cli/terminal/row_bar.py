@@ -76,7 +76,7 @@ class RowBar:
         from rich.segment import Segment
 
         with self._lock:
-            what, figures = self._what(), self._figures()
+            title, figures = self._what(), self._figures()
             if figures.cell_len > options.max_width:
                 figures = self._figures(bytes_too=False)
             done, total = self._done, self._total
@@ -85,11 +85,11 @@ class RowBar:
         # The figures stay whole as long as they can, then the file's name; the bar takes what is left.
         figures.truncate(options.max_width, overflow="ellipsis")
         room = options.max_width - figures.cell_len - 1
-        what.truncate(max(room, 1), overflow="ellipsis")
-        bar = min(_BAR, room - what.cell_len - 1)
-        what.end = figures.end = ""
+        title.truncate(max(room, 1), overflow="ellipsis")
+        bar = min(_BAR, room - title.cell_len - 1)
+        title.end = figures.end = ""
         if room > 0:
-            yield what
+            yield title
             yield Segment(" ")
         if bar >= _LEAST_BAR:
             drawn = ProgressBar(

@@ -48,7 +48,7 @@ def set_up() -> None:
     if sys.stdin is None:
         _null_device(0, os.O_WRONLY)
     sys.stdout = _guarded(sys.stdout or _text(_null_device(1, os.O_RDONLY)), _refuse)
-    sys.stderr = _guarded(sys.stderr or _text(_null_device(2, os.O_WRONLY)), _pass_over)
+    sys.stderr = _guarded(sys.stderr or _text(_null_device(2, os.O_WRONLY)), _ignore)
 
 
 def print_data(text: str, *, end: str = "\n", flush: bool = False) -> None:
@@ -104,7 +104,7 @@ def _json(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
 
 
 def _harmless(json: str) -> str:
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json)
 
 
 def flush_data() -> None:
@@ -242,7 +242,7 @@ def _refuse(error: OSError) -> None:
     ) from error
 
 
-def _pass_over(error: OSError) -> None:
+def _ignore(error: OSError) -> None:
     """Ignore a message that nobody can read."""
 
 

@@ -163,12 +163,12 @@ def total(counts: Iterable[int | None]) -> int | None:
     >>> total([1, 2]), total([1, None])
     (3, None)
     """
-    found = 0
+    rows = 0
     for count in counts:
         if count is None:
             return None
-        found += count
-    return found
+        rows += count
+    return rows
 
 
 class RowWriter(Protocol):

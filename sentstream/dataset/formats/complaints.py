@@ -22,13 +22,13 @@ CORRUPT: Final = "the file is corrupt or truncated; fetch or write it again"
 
 
 @contextlib.contextmanager
-def complaining(
-    place: str, title: str, unsound: Callable[[str, Exception], InputFormatError] | None = None
+def translating_errors(
+    location: str, title: str, unsound: Callable[[str, Exception], InputFormatError] | None = None
 ) -> Iterator[None]:
     """Translate whatever pyarrow raises on an invalid binary file into an error that says where.
 
     Args:
-        place: The file, and the position in it.
+        location: The file, and the position in it.
         title: The name of its format in messages.
         unsound: Makes the error for an invalid file; by default with the text of pyarrow's error.
 
@@ -43,7 +43,7 @@ def complaining(
     except SentstreamError:
         raise
     except FileNotFoundError as error:
-        raise InputNotFoundError(f"{place} does not exist", hint="check the path") from error
+        raise InputNotFoundError(f"{location} does not exist", hint="check the path") from error
     except (
         pa.ArrowException,
         OSError,
@@ -54,10 +54,10 @@ def complaining(
         OverflowError,
     ) as error:
         if is_out_of_memory(error):
-            raise OutOfMemoryError(f"{place} cannot be read: not enough memory: {error}") from error
+            raise OutOfMemoryError(f"{location} cannot be read: not enough memory: {error}") from error
         if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
+            raise InputError(f"{location} cannot be read: {error.strerror or error}") from error
         if unsound is not None:
-            raise unsound(place, error) from error
+            raise unsound(location, error) from error
         text = first_line(error)
-        raise InputFormatError(f"{place} cannot be read as {title}: {text}", hint=CORRUPT) from error
+        raise InputFormatError(f"{location} cannot be read as {title}: {text}", hint=CORRUPT) from error

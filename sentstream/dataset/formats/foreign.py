@@ -46,18 +46,18 @@ def recognize(file: StoredFile) -> Foreign | None:
     """
     with file.open() as data:
         head = data.read(_HEAD)
-    given = file.name if file.path is None or file.name == str(file.path) else "FILE"
-    for magic, what, hint in _BINARY:
+    argument = file.name if file.path is None or file.name == str(file.path) else "FILE"
+    for magic, kind, hint in _BINARY:
         if head.startswith(magic):
-            return Foreign(what, hint(given))
+            return Foreign(kind, hint(argument))
     for magic, codec in _COMPRESSED.items():
         if head.startswith(magic):
-            return _compressed(file, codec, given)
-    return _text(head, given, "")
+            return _compressed(file, codec, argument)
+    return _text(head, argument, "")
 
 
-def _compressed(file: StoredFile, codec: str, given: str) -> Foreign:
-    what = f"compressed with {codec}"
+def _compressed(file: StoredFile, codec: str, argument: str) -> Foreign:
+    description = f"compressed with {codec}"
     head = b""
     if codec in _OPENED:
         with (
@@ -66,16 +66,16 @@ def _compressed(file: StoredFile, codec: str, given: str) -> Foreign:
             pa.input_stream(data, compression=_OPENED[codec]) as stream,
         ):
             head = stream.read(_HEAD)
-    inside = _text(head, given, _OPENED.get(codec, ""))
+    inside = _text(head, argument, _OPENED.get(codec, ""))
     if inside is not None:
-        return Foreign(f"{inside.what}, {what}", inside.hint, inside.is_csv)
-    path = Path(given)
-    target = str(path.with_suffix("")) if path.suffix.lower() in _ENDINGS else _target(given)
-    unpacked = f"{codec} -dc {shlex.quote(given)} > {shlex.quote(target)}"
-    return Foreign(what, f"decompress it: {unpacked}", is_csv=True)
+        return Foreign(f"{inside.what}, {description}", inside.hint, inside.is_csv)
+    path = Path(argument)
+    target = str(path.with_suffix("")) if path.suffix.lower() in _ENDINGS else _target(argument)
+    unpacked = f"{codec} -dc {shlex.quote(argument)} > {shlex.quote(target)}"
+    return Foreign(description, f"decompress it: {unpacked}", is_csv=True)
 
 
-def _text(head: bytes, given: str, codec: str) -> Foreign | None:
+def _text(head: bytes, argument: str, codec: str) -> Foreign | None:
     """Recognize text formats."""
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
     lower = head[:256].lower()
@@ -87,27 +87,33 @@ def _text(head: bytes, given: str, codec: str) -> Foreign | None:
         return Foreign("an HTML page", "is it a saved login or error page? Fetch the file itself")
     if lower.startswith(b"<"):
         return Foreign("XML", "is it a storage service's error message? Fetch the file itself")
-    opened = f'pyarrow.input_stream({_quoted(given)}, compression="{codec}")' if codec else _quoted(given)
+    opened = (
+        f'pyarrow.input_stream({_quoted(argument)}, compression="{codec}")' if codec else _quoted(argument)
+    )
     if head.startswith(b"{"):
-        return Foreign("JSON", _convert(given, "json", f"json.read_json({opened})"))
+        return Foreign("JSON", _convert(argument, "json", f"json.read_json({opened})"))
     if head.startswith(b"["):
         opened = opened if codec else f"open({opened})"
         rows = f"pyarrow.Table.from_pylist(json.load({opened}))"
-        return Foreign("JSON", _convert(given, "", rows, more="json, "))
+        return Foreign("JSON", _convert(argument, "", rows, more="json, "))
     line = head.splitlines()[0]
     delimiter = max(b",\t;|", key=lambda byte: line.count(bytes([byte])))
     if not line.count(bytes([delimiter])):
         return Foreign("text", "only Parquet is read: write the rows as Parquet", is_csv=True)
-    how = f"csv.ParseOptions(delimiter={_quoted(chr(delimiter))}, newlines_in_values=True)"
-    what = "tab-separated text" if delimiter == ord("\t") else "CSV"
-    return Foreign(what, _convert(given, "csv", f"csv.read_csv({opened}, parse_options={how})"), is_csv=True)
+    parse_options = f"csv.ParseOptions(delimiter={_quoted(chr(delimiter))}, newlines_in_values=True)"
+    description = "tab-separated text" if delimiter == ord("\t") else "CSV"
+    return Foreign(
+        description,
+        _convert(argument, "csv", f"csv.read_csv({opened}, parse_options={parse_options})"),
+        is_csv=True,
+    )
 
 
-def _convert(given: str, module: str, table: str, *, more: str = "") -> str:
+def _convert(argument: str, module: str, table: str, *, more: str = "") -> str:
     """Return a command that converts a table to Parquet, using this Python and pyarrow."""
     code = (
         f"import {more}pyarrow; from pyarrow import {f'{module}, ' if module else ''}parquet; "
-        f"parquet.write_table({table}, {_quoted(_target(given))})"
+        f"parquet.write_table({table}, {_quoted(_target(argument))})"
     )
     return f"convert it: {shlex.join([sys.executable, '-c', code])}"
 
@@ -117,24 +123,24 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def _target(given: str) -> str:
+def _target(argument: str) -> str:
     """Return a name for a converted file: ``a.csv.gz`` -> ``a.parquet``."""
-    path = Path(given)
+    path = Path(argument)
     name = path.name.partition(".")[0] or "converted"
-    made = path.with_name(f"{name}.parquet")
-    return str(made if made != path else path.with_name(f"{name}.converted.parquet"))
+    target = path.with_name(f"{name}.parquet")
+    return str(target if target != path else path.with_name(f"{name}.converted.parquet"))
 
 
 def _by(module: str, table: str) -> _Hint:
-    return lambda given: _convert(given, module, table.format(_quoted(given)))
+    return lambda argument: _convert(argument, module, table.format(_quoted(argument)))
 
 
-def _polars(given: str) -> str:
-    code = f"pl.read_avro({_quoted(given)}).write_parquet({_quoted(_target(given))})"
+def _polars(argument: str) -> str:
+    code = f"pl.read_avro({_quoted(argument)}).write_parquet({_quoted(_target(argument))})"
     return f"convert it, e.g. with polars: {code}"
 
 
-def _excel(given: str) -> str:
+def _excel(argument: str) -> str:
     return "save a workbook as CSV and convert that; unpack an archive"
 
 

@@ -92,10 +92,10 @@ def renamed(name: str, output: Format | None) -> str:
     if output is None:
         return name
     stem, _ = stem_and_ending(name)
-    told = layout_of_name(name)
-    if told is not None and told.format == output:
+    layout = layout_of_name(name)
+    if layout is not None and layout.format == output:
         return name
-    codec = told.codec if told is not None and output in STREAMED else None
+    codec = layout.codec if layout is not None and output in STREAMED else None
     return stem + ENDINGS[output][0] + ("" if codec is None else _ENDING_OF[codec])
 
 

@@ -13,9 +13,9 @@ def select(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def take(batch: pa.RecordBatch, places: npt.NDArray[np.int64]) -> pa.RecordBatch:
+def take(batch: pa.RecordBatch, indices: npt.NDArray[np.int64]) -> pa.RecordBatch:
     """Return the rows at some indices, in the order of the indices."""
-    columns = [_take(column, places) for column in batch.columns]
+    columns = [_take(column, indices) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
@@ -26,15 +26,15 @@ def _select(column: pa.Array, mask: pa.BooleanArray) -> pa.Array:
         return _cut_out(column, np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)))
 
 
-def _take(column: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
+def _take(column: pa.Array, indices: npt.NDArray[np.int64]) -> pa.Array:
     try:
-        return column.take(pa.array(places))
+        return column.take(pa.array(indices))
     except pa.ArrowNotImplementedError:
-        return _cut_out(column, places)
+        return _cut_out(column, indices)
 
 
-def _cut_out(column: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
+def _cut_out(column: pa.Array, indices: npt.NDArray[np.int64]) -> pa.Array:
     """Select rows with slices and concatenation, which work for any type."""
-    runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1) if len(places) else []
+    runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1) if len(indices) else []
     parts = [column.slice(run[0], len(run)) for run in runs]
     return pa.concat_arrays(parts or [column.slice(0, 0)])

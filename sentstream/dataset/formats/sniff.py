@@ -205,12 +205,12 @@ def _array(file: StoredFile) -> InputFormatError:
     )
 
 
-def _refuse(file: StoredFile, head: bytes, wanted: Format) -> None:
+def _refuse(file: StoredFile, head: bytes, expected: Format) -> None:
     """Raise an error that says what a file is instead of the requested format."""
-    if wanted == "arrow-stream":  # older streams begin with a length only
+    if expected == "arrow-stream":  # older streams begin with a length only
         with contextlib.suppress(pa.ArrowException, OSError):
             pa.ipc.open_stream(io.BytesIO(head))
             return
     foreign = recognize(file)
-    what = f"is {foreign.what}, not" if foreign is not None else "is not"
-    raise InputFormatError(f"{file.name} {what} {TITLES[wanted]}", hint="leave --format out")
+    phrase = f"is {foreign.what}, not" if foreign is not None else "is not"
+    raise InputFormatError(f"{file.name} {phrase} {TITLES[expected]}", hint="leave --format out")

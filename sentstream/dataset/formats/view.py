@@ -133,8 +133,8 @@ def _number(field: pa.Field) -> int | None:
 
 
 def _check_inside(column: ViewColumn, kind: pa.DataType) -> None:
-    for place in range(kind.num_fields):
-        field = kind.field(place)
+    for index in range(kind.num_fields):
+        field = kind.field(index)
         if pa.types.is_struct(kind) and (_number(field), field.name) not in column.inner:
             raise InputFormatError(
                 f"the field {field.name!r} in column {column.name!r} was renamed or dropped later, which"

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final
 
 from sentstream.dataset.manifest.records import Entry
-from sentstream.storage.connect import hurry
+from sentstream.storage.connect import give_up_soon
 
 #: Waiting for a disk or a store takes no CPU, and many concurrent waits take hardly longer than one.
 _AT_ONCE: Final = 8
@@ -37,10 +37,10 @@ class Commits:
     def __init__(
         self, write_down: Callable[[list[Entry]], None], early: Callable[[], None] | None = None
     ) -> None:
-        self._tell, self._early = write_down, early
+        self._on_recorded, self._early = write_down, early
         self._pool = ThreadPoolExecutor(_AT_ONCE, "commit")
         #: Pending outputs, each with its bytes in memory; and the total of those bytes.
-        self._under_way: dict[Future[Entry | None], int] = {}
+        self._in_progress: dict[Future[Entry | None], int] = {}
         self._bytes = 0
         self._done: SimpleQueue[Future[Entry | None]] = SimpleQueue()
         self._failed: list[BaseException] = []
@@ -101,10 +101,10 @@ class Commits:
         self._add(self._pool.submit(_await, closing, entry))  # cannot deadlock: those before it have started
 
     def _add(self, closing: Future[Entry | None], size: int = 0) -> None:
-        self._under_way[closing] = size
+        self._in_progress[closing] = size
         self._bytes += size
         closing.add_done_callback(self._done.put)
-        while len(self._under_way) >= _UNDER_WAY or self._bytes > _UNDER_WAY_BYTES:
+        while len(self._in_progress) >= _UNDER_WAY or self._bytes > _UNDER_WAY_BYTES:
             self._take()
         while not self._done.empty():
             self._take()
@@ -116,26 +116,26 @@ class Commits:
         Raises:
             OutputError: One cannot be completed.
         """
-        while self._under_way:
+        while self._in_progress:
             self._take()
-        self._write_down(most=0)
+        self._write_down(limit=0)
 
     def _take(self) -> None:
         """Take the next pending output that has ended, waiting for it if necessary."""
         closed = self._done.get()
-        self._bytes -= self._under_way.pop(closed)
+        self._bytes -= self._in_progress.pop(closed)
         error = closed.exception()
         if error is not None:
             self._failed.append(error)
         elif (entry := closed.result()) is not None:
             self._ended.append(entry)
 
-    def _write_down(self, most: int = _ENTRIES) -> None:
-        """Record ended outputs if there are more than ``most`` entries, or many rows, or one failed."""
+    def _write_down(self, limit: int = _ENTRIES) -> None:
+        """Record ended outputs if there are more than ``limit`` entries, or many rows, or one failed."""
         rows = sum(entry.rows + entry.left_out for entry in self._ended)
-        if len(self._ended) > most or rows >= _ROWS or self._failed:
+        if len(self._ended) > limit or rows >= _ROWS or self._failed:
             entries, self._ended = self._ended, []
-            self._tell(entries)
+            self._on_recorded(entries)
         if self._failed:
             failed, self._failed = self._failed, []
             raise failed[0]
@@ -151,7 +151,7 @@ class Commits:
                 self.drain()
             else:
                 if not issubclass(kind, Exception):  # Ctrl-C does not wait for a lost network
-                    hurry()
+                    give_up_soon()
                 with contextlib.suppress(Exception):  # report the first error
                     self.drain()
         finally:

@@ -38,7 +38,7 @@ from sentstream.errors import (
     SentstreamError,
 )
 from sentstream.storage.api import Storage, StoredFile
-from sentstream.storage.connect import hurry
+from sentstream.storage.connect import give_up_soon
 from sentstream.storage.names import is_uri
 
 #: The manifest's directory, inside the output directory.
@@ -83,8 +83,8 @@ class Done:
     def settle(self) -> None:
         """Drop the parts of complete outputs."""
         for name in [*self.parts]:
-            known = self.files.get(name)
-            if known is not None and known.state == "done":
+            previous = self.files.get(name)
+            if previous is not None and previous.state == "done":
                 del self.parts[name]
 
 
@@ -116,7 +116,7 @@ class Ledger:
         *,
         outputs: str = "",
         shard: Shard = WHOLE,
-        anew: bool = False,
+        fresh: bool = False,
     ) -> None:
         self.storage, self.directory, self.root, self.outputs = storage, directory, root, outputs or root
         self._header, self._shard = header, shard
@@ -125,8 +125,8 @@ class Ledger:
         self._written = False
         #: The entries of complete and skipped files that this run has written.
         self._new = Entries()
-        self.done = Done(seen=self._files()) if anew else load(storage, directory)
-        self.forgotten = self._partitioned() if anew else frozenset()
+        self.done = Done(seen=self._files()) if fresh else load(storage, directory)
+        self.forgotten = self._partitioned() if fresh else frozenset()
 
     def check(self) -> None:
         """Check that this run may continue the existing work.
@@ -141,11 +141,11 @@ class Ledger:
             )
 
     @contextlib.contextmanager
-    def writing(self, *, anew: bool, replaced: Sequence[str] = ()) -> Iterator[None]:
+    def writing(self, *, fresh: bool, replaced: Sequence[str] = ()) -> Iterator[None]:
         """Lock out other runs and keep a journal for as long as the block runs.
 
         Args:
-            anew: Discard the existing manifest.
+            fresh: Discard the existing manifest.
             replaced: Outputs to remove before that.
 
         Raises:
@@ -163,7 +163,7 @@ class Ledger:
                 )
             for name in replaced:
                 self.storage.remove(name)
-            if anew:
+            if fresh:
                 self._forget(seen)
             self._journal = open_journal(
                 self.storage,
@@ -177,7 +177,7 @@ class Ledger:
                 yield
             except BaseException as error:
                 if not isinstance(error, Exception):  # Ctrl-C
-                    hurry()
+                    give_up_soon()
                 with contextlib.suppress(SentstreamError):  # report the first error
                     self._end_journal()
                 raise
@@ -209,11 +209,11 @@ class Ledger:
             lines = [entry_line(entry) for entry in entries]
             self._journal.append(b"".join(lines))
             for entry, line in zip(entries, lines, strict=True):
-                known = self.done.files.get(entry.output)
+                previous = self.done.files.get(entry.output)
                 if entry.state == "done":
                     self.done.parts.pop(entry.output, None)
                     self._new.add(entry, line)
-                elif known is None or known.state != "done":
+                elif previous is None or previous.state != "done":
                     if entry.state == "part":
                         self.done.add_part(entry)
                     else:
@@ -311,10 +311,10 @@ class Ledger:
 
     def _of_concern(self, seen: dict[str, int]) -> dict[str, int]:
         """Return what only this run may change: the manifest, and journals except other shards'."""
-        found = {name: _JOURNAL.fullmatch(name) for name in seen}
+        matches = {name: _JOURNAL.fullmatch(name) for name in seen}
         return {
             name: seen[name]
-            for name, match in found.items()
+            for name, match in matches.items()
             if name == _MANIFEST
             or (match and (match["shard"] == str(self._shard) or self._shard.conflicts(match["shard"])))
         }
@@ -448,16 +448,16 @@ def _opened(storage: Storage, name: str) -> Iterator[io.BufferedReader]:
 
 def _differences(then: Header, now: Header) -> list[str]:
     """Describe how the settings of two runs differ."""
-    found = []
+    differences = []
     if then.model != now.model:
-        found.append(f"the model {_model(then)}, not {_model(now)}")
+        differences.append(f"the model {_model(then)}, not {_model(now)}")
     for name in dict.fromkeys((*then.options, *now.options)):
         before, after = then.options.get(name), now.options.get(name)
         if before != after:
-            found.append(f"{name} {_shown(before)}, not {_shown(after)}")
+            differences.append(f"{name} {_shown(before)}, not {_shown(after)}")
     if then.sentstream != now.sentstream:
-        found.append(f"sentstream {then.sentstream}, not {now.sentstream}")
-    return found
+        differences.append(f"sentstream {then.sentstream}, not {now.sentstream}")
+    return differences
 
 
 def _model(header: Header) -> str:

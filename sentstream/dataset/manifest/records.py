@@ -138,11 +138,11 @@ def header_line(header: Header) -> bytes:
 def entry_line(entry: Entry) -> bytes:
     """Return an entry as a line; defaults are omitted."""
     named = ((name, getattr(entry, name)) for name in _ENTRY)
-    found = {name: value for name, value in named if value or name in ("state", "output", "rows")}
-    found["input"] = {name: getattr(entry.input, name) for name in _INPUT}
+    fields = {name: value for name, value in named if value or name in ("state", "output", "rows")}
+    fields["input"] = {name: getattr(entry.input, name) for name in _INPUT}
     if entry.files is not None:
-        found["files"] = [{name: getattr(one, name) for name in _WRITTEN} for one in entry.files]
-    return _line(found)
+        fields["files"] = [{name: getattr(one, name) for name in _WRITTEN} for one in entry.files]
+    return _line(fields)
 
 
 def end_line(count: int) -> bytes:
@@ -234,9 +234,9 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def _record(line: bytes) -> dict[str, Any]:
-    found = _SUM.fullmatch(line[-_SUM_BYTES:])
+    match = _SUM.fullmatch(line[-_SUM_BYTES:])
     text = line[:-_SUM_BYTES] + b"}"
-    if found is None or zlib.crc32(text) != int(found[1], 16):
+    if match is None or zlib.crc32(text) != int(match[1], 16):
         raise ValueError("a checksum that does not match")
     fields = json.loads(text.decode())
     if not isinstance(fields, dict):

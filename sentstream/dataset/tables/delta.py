@@ -78,19 +78,19 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
         MissingExtraError: deltalake is not installed.
     """
     found = dict(storage.walk(directory, hidden=True))
-    with _local(directory, found) as (place, fetch):
-        table = _open(place, directory, None)
-        about = table.metadata()
-        version = options.chosen(str(about.id))
+    with _local(directory, found) as (folder, fetch):
+        table = _open(folder, directory, None)
+        metadata = table.metadata()
+        version = options.chosen(str(metadata.id))
         if version is not None and version != table.version():
             if not 0 <= version <= table.version():
                 raise InputNotFoundError(
                     f"{directory} has no version {version}; the latest is {table.version()}",
                     hint="give another --snapshot",
                 )
-            table = _open(place, directory, version)
-            about = table.metadata()
-        _check(table, about.configuration, directory)
+            table = _open(folder, directory, version)
+            metadata = table.metadata()
+        _check(table, metadata.configuration, directory)
         if "deletionVectors" in (table.protocol().reader_features or ()):
             fetch(name for name in found if _VECTORS.fullmatch(name))
             deleted = _deleted(table, directory)
@@ -99,14 +99,14 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
         schema = pa.schema(table.schema().to_arrow())
         sources = _sources(json.loads(table.schema().to_json())["fields"], directory)
         actions = pa.table(table.get_add_actions())
-        actions = actions.select(["path", *(["partition"] if about.partition_columns else [])])
+        actions = actions.select(["path", *(["partition"] if metadata.partition_columns else [])])
         files = [
             _file(directory, table.version(), found, schema, sources, action, deleted)
             for action in actions.to_pylist()
         ]
-        places = {name: place for place, name in enumerate(found)}
-        files.sort(key=lambda one: places[one.below])
-        return Snapshot(str(about.id), table.version(), tuple(files))
+        numbers = {name: folder for folder, name in enumerate(found)}
+        files.sort(key=lambda one: numbers[one.below])
+        return Snapshot(str(metadata.id), table.version(), tuple(files))
 
 
 @contextmanager
@@ -117,16 +117,16 @@ def _local(
     if not is_uri(directory):
         yield directory, lambda names: None
         return
-    with tempfile.TemporaryDirectory(prefix=".sentstream-") as place:
+    with tempfile.TemporaryDirectory(prefix=".sentstream-") as folder:
 
         def fetch(names: Iterable[str]) -> None:
             for name, data in ahead(lambda name: (name, _content(found[name])), names):
-                path = Path(place, name)
+                path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
 
         fetch(name for name in found if _is_log(name))
-        yield place, fetch
+        yield folder, fetch
 
 
 def _is_log(name: str) -> bool:
@@ -140,7 +140,7 @@ def _content(file: StoredFile) -> bytes:
         return data.read()
 
 
-def _open(place: str, directory: str, version: int | None) -> DeltaTable:
+def _open(folder: str, directory: str, version: int | None) -> DeltaTable:
     try:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
@@ -149,7 +149,7 @@ def _open(place: str, directory: str, version: int | None) -> DeltaTable:
             f"{directory} is a Delta table, but deltalake, which reads its log, is not installed", extra=EXTRA
         ) from error
     try:
-        return DeltaTable(place, version=version)
+        return DeltaTable(folder, version=version)
     except (DeltaError, OSError, ValueError) as error:
         raise _unsound(directory, error) from error
 
@@ -236,7 +236,7 @@ def _file(
             f"{directory}: {below}, a file of version {version}, is missing",
             hint="was it vacuumed? Give a later --snapshot",
         )
-    told = folder_values(below)
+    from_path = folder_values(below)
     columns = []
     for field in schema:
         values: Mapping[str, Any] = action.get("partition") or {}
@@ -244,18 +244,18 @@ def _file(
             columns.append(ViewColumn(field.name, sources[field.name], pa.scalar(None, field.type)))
             continue
         value = pa.scalar(values[field.name], field.type)
-        if field.name not in told:
+        if field.name not in from_path:
             columns.append(ViewColumn(field.name, None, value))
-        elif not _says(told[field.name], value):
+        elif not _folder_matches(from_path[field.name], value):
             raise InputFormatError(
-                f"{directory}: {below} is in {field.name}={told[field.name]}, but the log says"
+                f"{directory}: {below} is in {field.name}={from_path[field.name]}, but the log says"
                 f" {values[field.name]!r}",
                 hint=_ANEW,
             )
     return TableFile(found[below], below, View(tuple(columns), deleted.get(path, _NONE)))
 
 
-def _says(text: str | None, value: pa.Scalar) -> bool:
+def _folder_matches(text: str | None, value: pa.Scalar) -> bool:
     """Return whether a folder stands for a value; types that writers format differently are not checked."""
     kind = value.type
     if text is None or not value.is_valid:

@@ -52,10 +52,10 @@ def metadata_of(storage: Storage, directory: str) -> str | None:
     Raises:
         InputFormatError: There are several, and only a catalog knows which one is current.
     """
-    place = storage.join(directory, METADATA)
-    if not storage.is_directory(place):
+    path = storage.join(directory, METADATA)
+    if not storage.is_directory(path):
         return None
-    found = {below: file for below, file in storage.walk(place, hidden=True) if "/" not in below}
+    found = {below: file for below, file in storage.walk(path, hidden=True) if "/" not in below}
     numbers: dict[int, list[str]] = defaultdict(list)
     for name in found:
         if match := _NUMBERED.fullmatch(name):
@@ -66,14 +66,14 @@ def metadata_of(storage: Storage, directory: str) -> str | None:
         with found[_HINT].open() as data:
             hint = data.read().decode(errors="replace").strip()
         if (name := f"v{hint}{ENDING}") in found:
-            return storage.join(place, name)
+            return storage.join(path, name)
     newest = numbers[max(numbers)]
     if len(newest) > 1:
         raise InputFormatError(
             f"{directory} has several metadata files of version {max(numbers)}: {', '.join(sorted(newest))}",
             hint="give the one that its catalog names instead of the directory",
         )
-    return storage.join(place, newest[0])
+    return storage.join(path, newest[0])
 
 
 def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, str] | None) -> Snapshot:
@@ -105,16 +105,18 @@ def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, st
         schema = table.schemas()[snapshot.schema_id]
     with _explaining(metadata):
         tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
-    given = dict(settings or {})
+    properties = dict(settings or {})
     for task in tasks:
         _check(task, metadata)
     vectors = {one.file_path: one for task in tasks for one in task.delete_files}
-    deleted = dict(ahead(lambda file: _positions(file, given), vectors.values()))
+    deleted = dict(ahead(lambda file: _positions(file, properties), vectors.values()))
     columns = _columns(schema)
     location = without_file_scheme(table.location()).rstrip("/")
     names = [without_file_scheme(task.file.file_path) for task in tasks]
     files = []
-    for name, file, task in zip(names, ahead(lambda name: _find(name, given), names), tasks, strict=True):
+    for name, file, task in zip(
+        names, ahead(lambda name: _find(name, properties), names), tasks, strict=True
+    ):
         if file is None:
             raise InputNotFoundError(
                 f"{name}, a file of snapshot {snapshot.snapshot_id}, is missing",
@@ -161,12 +163,12 @@ class _explaining:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, SentstreamError) or not isinstance(error, Exception):
             return
-        what = "equality deletes" if "equality" in str(error) else ""
-        text = f"it has {what}, which are not supported" if what else first_line(error)
+        feature = "equality deletes" if "equality" in str(error) else ""
+        text = f"it has {feature}, which are not supported" if feature else first_line(error)
         raise InputFormatError(
             f"{self._metadata} cannot be read as Iceberg metadata: {text}",
             hint="compact the table with the program that wrote it"
-            if what
+            if feature
             else "is it complete? Read the files as they are with --table none",
         ) from error
 
@@ -254,8 +256,8 @@ def _with_values(
 
     spec = table.specs()[file.spec_id]
     values: dict[int, Any] = {
-        one.source_id: file.partition[place]
-        for place, one in enumerate(spec.fields)
+        one.source_id: file.partition[index]
+        for index, one in enumerate(spec.fields)
         if isinstance(one.transform, IdentityTransform)
     }
     if not values:

@@ -163,7 +163,7 @@ class Binder:
         if isinstance(right, Value):
             if self._is_numeral(operand, right):
                 return Numeral(operand, Compare(operator, _NUMBER, right, shown)), [operand]
-            return _beside_constant(operator, operand, right, shown), [operand]
+            return _compare_with_constant(operator, operand, right, shown), [operand]
         other = self._operand(right, shown)
         if self._untyped and operator not in ("=", "<>") and operand.kind is other.kind is Kind.TEXT:
             _refuse(
@@ -172,7 +172,7 @@ class Binder:
                 f"and {other.name!r} have no types in this format",
                 "convert it to Parquet first",
             )
-        return _beside(operator, operand, other, shown), [operand, other]
+        return _compare_columns(operator, operand, other, shown), [operand, other]
 
     def _is_numeral(self, operand: Operand, *values: Value) -> bool:
         """Return whether untyped text is compared with numbers."""
@@ -231,7 +231,7 @@ def _flag(operand: Operand, shown: str) -> Predicate:
     return Truth(operand)
 
 
-def _beside_constant(operator: Operator, operand: Operand, value: Value, shown: str) -> Predicate:
+def _compare_with_constant(operator: Operator, operand: Operand, value: Value, shown: str) -> Predicate:
     if value.value is None or operand.kind is Kind.NULL:
         return Same(None)
     if operand.kind in STEPS:
@@ -244,14 +244,14 @@ def _beside_constant(operator: Operator, operand: Operand, value: Value, shown: 
 
 def _scalar(operand: Operand, value: Value, shown: str) -> pa.Scalar:
     """Convert a constant to the type of a text or boolean column."""
-    given = value.value
-    if operand.kind is Kind.TEXT and isinstance(given, str) and not value.is_moment:
-        return pa.scalar(given, pa.large_string())
+    literal = value.value
+    if operand.kind is Kind.TEXT and isinstance(literal, str) and not value.is_moment:
+        return pa.scalar(literal, pa.large_string())
     if operand.kind is Kind.BOOLEAN:
-        if isinstance(given, str):
-            given = _TRUE.get(given.strip().lower())
-        if isinstance(given, bool):
-            return pa.scalar(given)
+        if isinstance(literal, str):
+            literal = _TRUE.get(literal.strip().lower())
+        if isinstance(literal, bool):
+            return pa.scalar(literal)
     return _mismatch(operand, value, shown)
 
 
@@ -312,11 +312,11 @@ def _member(operand: Operand, items: tuple[Value, ...], shown: str) -> Predicate
         numbers = [_exact(operand, item, shown) for item in constants]
         steps = [int(one) for one in numbers if one.denominator == 1 and least <= one <= greatest]
         return Member(operand, pa.array([scalar_of(step, kind) for step in steps], kind), has_null)
-    equal = [_beside_constant("=", operand, item, shown) for item in items]
+    equal = [_compare_with_constant("=", operand, item, shown) for item in items]
     return Either(tuple(equal))
 
 
-def _beside(operator: Operator, left: Operand, right: Operand, shown: str) -> Predicate:
+def _compare_columns(operator: Operator, left: Operand, right: Operand, shown: str) -> Predicate:
     """Compare two columns, or functions of them."""
     kinds = {left.kind, right.kind}
     if Kind.NULL in kinds:
@@ -371,16 +371,16 @@ def _mismatch(operand: Operand, value: Value, shown: str) -> NoReturn:
     written = "a number" if isinstance(value.value, Decimal) else "a value of another type"
     if isinstance(value.value, str):
         written = "a date" if value.is_moment else "text"
-    what = f"is compared with {value.shown}, {written}"
-    _refuse(operand, shown, what, f"compare it with {_WRITTEN[operand.kind]}")
+    problem = f"is compared with {value.shown}, {written}"
+    _refuse(operand, shown, problem, f"compare it with {_WRITTEN[operand.kind]}")
 
 
-def _refuse(operand: Operand, shown: str, what: str, hint: str) -> NoReturn:
+def _refuse(operand: Operand, shown: str, problem: str, hint: str) -> NoReturn:
     whose = "folder " if operand.is_constant else ""
     name = f"{whose}column {operand.name!r} of type {_type(operand)}"
     if operand.functions:
         name = f"{operand.functions[-1]}() of {operand.name!r}"
-    raise ColumnTypeError(f"--where: {shown}: {name} {what}", hint=hint)
+    raise ColumnTypeError(f"--where: {shown}: {name} {problem}", hint=hint)
 
 
 def _type(operand: Operand) -> str:

@@ -102,10 +102,10 @@ class Member(Open):
 
     def evaluate(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         values = self.operand.values(batch)
-        found = pc.is_in(values, self.items)
+        contained = pc.is_in(values, self.items)
         if self.has_null:
-            return pc.if_else(found, found, pa.scalar(None, pa.bool_()))
-        return _unless_null(values, found)
+            return pc.if_else(contained, contained, pa.scalar(None, pa.bool_()))
+        return _unless_null(values, contained)
 
 
 @dataclass(frozen=True)

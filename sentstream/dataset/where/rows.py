@@ -22,8 +22,8 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
     columns = [
-        pa.concat_arrays([batch.column(place) for batch in batches])
-        for place in range(batches[0].num_columns)
+        pa.concat_arrays([batch.column(index) for batch in batches])
+        for index in range(batches[0].num_columns)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batches[0].schema)
 
@@ -45,4 +45,4 @@ def _holds_dictionary(kind: pa.DataType) -> bool:
         return True
     if isinstance(kind, pa.BaseExtensionType):
         return _holds_dictionary(kind.storage_type)
-    return any(_holds_dictionary(kind.field(place).type) for place in range(kind.num_fields))
+    return any(_holds_dictionary(kind.field(index).type) for index in range(kind.num_fields))

@@ -43,10 +43,10 @@ class Selection:
             return {*folders}
         kept = {folder for folder in folders if self.condition.allows(self.folders.of(folder))}
         if not kept:
-            listed = self.folders.listed()
+            folder_values = self.folders.describe()
             raise InputNotFoundError(
                 f"no file matches --where {self.condition.text}",
-                hint=f"the folders are {listed}" if listed else "no row matches it",
+                hint=f"the folders are {folder_values}" if folder_values else "no row matches it",
             )
         return kept
 

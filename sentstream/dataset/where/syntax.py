@@ -120,13 +120,13 @@ def parse(text: str) -> Node:
 
 
 def _reason(error: ParseError) -> str:
-    about = error.errors[0] if error.errors else {}
-    where = about.get("highlight")
-    if not where:
+    details = error.errors[0] if error.errors else {}
+    highlighted = details.get("highlight")
+    if not highlighted:
         return "it is empty"
-    if "keyword" in str(about.get("description")):
-        return f"something is missing near {where!r}"
-    return f"{where!r} at character {about['col'] - len(where) + 1} is unexpected"
+    if "keyword" in str(details.get("description")):
+        return f"something is missing near {highlighted!r}"
+    return f"{highlighted!r} at character {details['col'] - len(highlighted) + 1} is unexpected"
 
 
 @contextlib.contextmanager

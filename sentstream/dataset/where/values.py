@@ -29,10 +29,10 @@ def number_of(value: Value) -> Fraction | None:
     >>> number_of(Value("007", "'007'")), number_of(Value("x", "'x'"))
     (Fraction(7, 1), None)
     """
-    given = value.value
-    if isinstance(given, str) and not value.is_moment and _NUMBER.fullmatch(given.strip()):
-        given = Decimal(given.strip())
-    return Fraction(given) if isinstance(given, Decimal) else None
+    literal = value.value
+    if isinstance(literal, str) and not value.is_moment and _NUMBER.fullmatch(literal.strip()):
+        literal = Decimal(literal.strip())
+    return Fraction(literal) if isinstance(literal, Decimal) else None
 
 
 def seconds_of(value: Value) -> tuple[Fraction, bool] | None:
@@ -65,8 +65,8 @@ def limits(kind: pa.DataType) -> tuple[int, int]:
     ((-128, 127), (-999, 999))
     """
     if pa.types.is_decimal(kind):
-        most = 10**kind.precision - 1
-        return -most, most
+        maximum = 10**kind.precision - 1
+        return -maximum, maximum
     bits = kind.bit_width
     if pa.types.is_unsigned_integer(kind):
         return 0, 2**bits - 1

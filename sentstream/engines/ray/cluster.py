@@ -55,22 +55,23 @@ class RayCluster:
 
     def __init__(self, ray: Any, workers: int | None, gpus: float) -> None:
         self._ray, self._asked, self._gpus = ray, workers, gpus
-        if workers is not None and (room := self._room()) < workers:
+        if workers is not None and (room := self._worker_capacity()) < workers:
             raise ClusterResourcesError(
-                f"{workers} workers were requested, but the cluster has room for {room}: {self._has()}",
+                f"{workers} workers were requested, but the cluster has room for {room}: "
+                f"{self._resources_text()}",
                 hint="lower --workers, or leave it out to use all the room",
             )
-        if not self._room():
+        if not self._worker_capacity():
             each = f"1 CPU and {gpus:g} GPU" if gpus else "1 CPU"
             raise ClusterResourcesError(
-                f"a worker needs {each}, but the cluster has {self._has()}",
+                f"a worker needs {each}, but the cluster has {self._resources_text()}",
                 hint="add machines that have this, or lower --gpus-per-worker",
             )
 
     @property
     def workers(self) -> int:
         """The current number of concurrent tasks; changes as the cluster grows or shrinks."""
-        return max(1, self._room()) if self._asked is None else self._asked
+        return max(1, self._worker_capacity()) if self._asked is None else self._asked
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
@@ -89,7 +90,7 @@ class RayCluster:
 
     def wait(self, refs: Sequence[Any], seconds: float) -> list[Any]:
         """Wait up to ``seconds`` for a result, and return all that are ready."""
-        with self._losing():
+        with self._translating_connection_loss():
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
             if ready:
                 ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
@@ -102,13 +103,13 @@ class RayCluster:
             Exception: The error that the task raised, or one of ``lost``.
         """
         try:
-            with self._losing():
+            with self._translating_connection_loss():
                 return self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
             raise (error.cause or error) from None
 
     @contextlib.contextmanager
-    def _losing(self) -> Iterator[None]:
+    def _translating_connection_loss(self) -> Iterator[None]:
         """Turn the error of a lost connection into ``ClusterUnreachableError``."""
         try:
             yield
@@ -131,21 +132,21 @@ class RayCluster:
 
     def lost(self) -> tuple[type[Exception], ...]:
         """The exception classes for tasks that did not finish, through no error of their own."""
-        known = self._ray.exceptions
+        exceptions = self._ray.exceptions
         return (
-            known.WorkerCrashedError,
-            known.OutOfMemoryError,
-            known.NodeDiedError,
-            known.ObjectLostError,
-            known.TaskUnschedulableError,
-            known.LocalRayletDiedError,
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+            exceptions.TaskUnschedulableError,
+            exceptions.LocalRayletDiedError,
         )
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Whether Ray killed a worker because its machine ran out of memory."""
         return isinstance(error, self._ray.exceptions.OutOfMemoryError)
 
-    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    def run_on_each_node(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         """Run a function on each machine, without waiting for a CPU; return the results by machine name.
 
         Raises:
@@ -171,15 +172,15 @@ class RayCluster:
             ClusterVersionError: A machine has different versions.
         """
         probe = version_probe()
-        here = probe()
-        for node, there in self.everywhere(probe).items():
-            if different := differences(there, here):
+        local = probe()
+        for node, remote in self.run_on_each_node(probe).items():
+            if different := differences(remote, local):
                 raise ClusterVersionError(
                     f"the machine {node} has {'; '.join(different)}",
                     hint="install the same versions everywhere, e.g. from one container image",
                 )
 
-    def _room(self) -> int:
+    def _worker_capacity(self) -> int:
         """The number of workers that the cluster has room for."""
         has = self._ray.cluster_resources()
         room = int(has.get("CPU", 0))
@@ -189,7 +190,7 @@ class RayCluster:
             room = min(room, int(gpus * (1 // self._gpus)) if self._gpus < 1 else int(gpus // self._gpus))
         return room
 
-    def _has(self) -> str:
+    def _resources_text(self) -> str:
         has = self._ray.cluster_resources()
         return f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
 
@@ -223,7 +224,7 @@ def connect(engine: str, *, workers: int | None = None, gpus_per_worker: float =
         address = _local_address()
     if not address:
         raise ClusterUnreachableError("no Ray cluster runs on this machine", hint=_START)
-    _knock(address)
+    _check_listening(address)
     if ray.is_initialized():
         raise ClusterError(
             "this process is already connected to a Ray cluster", hint="call ray.shutdown() first"
@@ -239,7 +240,7 @@ def connect(engine: str, *, workers: int | None = None, gpus_per_worker: float =
 
 
 def this_node() -> str:
-    """In a worker: the name of its machine, as in ``RayCluster.everywhere``."""
+    """In a worker: the name of its machine, as in ``RayCluster.run_on_each_node``."""
     import ray
 
     util: Any = ray.util  # untyped
@@ -274,7 +275,7 @@ def _local_address() -> str:
     return read_ray_address() or ""
 
 
-def _knock(address: str) -> None:
+def _check_listening(address: str) -> None:
     """Check that something listens at the address: Ray itself would keep trying for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
@@ -306,13 +307,13 @@ def _explained(address: str, error: Exception) -> SentstreamError:
     """The error for a failed connection to an address where something listens."""
     if isinstance(error, ImportError):
         return MissingExtraError(f"--on {address} needs {error.name or 'grpcio'}", extra="ray")
-    said = " ".join(str(error).split())
-    if "ersion" in said:
+    text = " ".join(str(error).split())
+    if "ersion" in text:
         return ClusterVersionError(
-            f"the cluster at {address} has different versions: {said[:300]}",
+            f"the cluster at {address} has different versions: {text[:300]}",
             hint="install the same Ray and Python everywhere",
         )
-    last = str(error).strip().splitlines()[-1] if said else first_line(error)  # below a server's traceback
+    last = str(error).strip().splitlines()[-1] if text else first_line(error)  # below a server's traceback
     return ClusterUnreachableError(f"no Ray cluster answers at {address}: {one_line(last)}", hint=_START)
 
 

@@ -23,7 +23,7 @@ from sentstream.dataset.report import NodeShare
 from sentstream.dataset.work import PartsOfFile, Settings
 from sentstream.engines.ray.cluster import RETRIES, RayCluster
 from sentstream.engines.tasks import into_tasks
-from sentstream.engines.worker import Guard, Result, Work, check_sight, do
+from sentstream.engines.worker import Guard, Result, Work, check_visibility, run_task
 from sentstream.errors import InputError, OutputWriteError, WorkerLostError, first_line
 from sentstream.storage.local import absolute
 from sentstream.storage.names import is_uri
@@ -105,7 +105,7 @@ class RayDrive:
         assert ledger is not None
         guard = Guard(ledger.storage, ledger.journal)
         self._run, self._remote = run, self._cluster.remote(_do, max_retries=RETRIES)
-        self._look(guard)
+        self._check_visibility(guard)
         ledger.keep()  # workers give outputs their final names before the manifest has an entry
         settings = dataclasses.replace(run.settings, threads=1, may_repeat=True, guard=guard)
         self._settings = self._cluster.put(settings)
@@ -120,7 +120,7 @@ class RayDrive:
                 raise
         return sorted(self._shares.values(), key=lambda share: share.node)
 
-    def _look(self, guard: Guard) -> None:
+    def _check_visibility(self, guard: Guard) -> None:
         """Check, before any work, that every machine sees the inputs, the output and the model."""
         files = (file.job.source for _, file in self._run.plan.unfinished())
         first = next(files, None)
@@ -128,7 +128,7 @@ class RayDrive:
         ends = [] if first is None else [absolute(first), *map(absolute, last)]
         model = self._run.plan.model
         shown = self._run.plan.ledger.outputs if self._run.plan.ledger is not None else ""
-        self._cluster.everywhere(_check, model.source, model.digest, ends, guard, shown)
+        self._cluster.run_on_each_node(_check, model.source, model.digest, ends, guard, shown)
 
     @contextlib.contextmanager
     def _directories(self) -> Iterator[None]:
@@ -144,17 +144,17 @@ class RayDrive:
         ledger = self._run.ledger
         if names and ledger is not None:
             names.add(ledger.parts)
-        made: list[Path] = []
+        created: list[Path] = []
         try:
             for name in sorted(names):
-                made += self._made(name)
+                created += self._create_directory(name)
             yield
         finally:
-            for directory in sorted(made, reverse=True):
+            for directory in sorted(created, reverse=True):
                 with contextlib.suppress(OSError):  # it is not empty, as expected
                     directory.rmdir()
 
-    def _made(self, name: str) -> list[Path]:
+    def _create_directory(self, name: str) -> list[Path]:
         try:
             return make_directory(Path(name))
         except OSError as error:
@@ -164,9 +164,9 @@ class RayDrive:
         """Group all remaining work into tasks."""
         sizes = array("q")
         for number, file in self._run.plan.unfinished():
-            for place, piece in enumerate(file.todo):
+            for index, piece in enumerate(file.todo):
                 self._numbers.append(number)
-                self._pieces.append(place)
+                self._pieces.append(index)
                 sizes.append(piece.size)
             if not file.todo:
                 self._assemble(number)
@@ -177,9 +177,9 @@ class RayDrive:
         if isinstance(task, list):
             return [item for item in task if item.number not in self._skipped]
         return [
-            _Todo(number, self._file(number).todo[self._pieces[place]])
-            for place in task
-            if (number := self._numbers[place]) not in self._skipped
+            _Todo(number, self._file(number).todo[self._pieces[index]])
+            for index in task
+            if (number := self._numbers[index]) not in self._skipped
         ]
 
     def _assemble(self, number: int) -> None:
@@ -281,12 +281,12 @@ class RayDrive:
                 f"{file.job.name}: Ray killed its workers {RETRIES + 1} times because memory ran out",
                 hint=f"use {_LOWER}",
             ) from error
-        said = f"{file.job.name}: the workers that scored it died {RETRIES + 1} times"
+        message = f"{file.job.name}: the workers that scored it died {RETRIES + 1} times"
         if self._run.plan.on_error == "skip" and isinstance(item, _Todo):
-            self._skip(item.number, InputError(said))
+            self._skip(item.number, InputError(message))
             return
         raise WorkerLostError(
-            f"{said}: {first_line(error)}",
+            f"{message}: {first_line(error)}",
             hint=f"skip it with --on-error skip; if memory ran out (see dmesg), use {_LOWER}",
         ) from error
 
@@ -317,8 +317,8 @@ class RayDrive:
             elif entry.state == "part":
                 self._parts.setdefault(item.number, []).append(entry)
                 self._assemble(item.number)
-        for place, error in result.unsound:
-            self._skip(task.items[place].number, error)
+        for index, error in result.unsound:
+            self._skip(task.items[index].number, error)
         self._run.begin(task.items[-1].number, task.work[-1].job.name)
 
     def _skip(self, number: int, error: InputError) -> None:
@@ -333,7 +333,7 @@ def _do(work: list[Work], settings: Settings) -> Result:
     """Run a task; called in a worker."""
     from sentstream.engines.ray.cluster import this_node
 
-    return do(work, settings, this_node())
+    return run_task(work, settings, this_node())
 
 
 def _check(source: str, digest: str, files: list[Any], guard: Guard, outputs: str) -> None:
@@ -343,4 +343,4 @@ def _check(source: str, digest: str, files: list[Any], guard: Guard, outputs: st
 
     node = this_node()
     check_model(source, digest, node)
-    check_sight(files, guard, outputs, node)
+    check_visibility(files, guard, outputs, node)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sentstream.dataset.jobs import Job
-from sentstream.dataset.planner import Look, Looked, look_here
+from sentstream.dataset.planner import Inspected, Inspector, inspect_locally
 from sentstream.engines.ray.cluster import RETRIES, RayCluster
 from sentstream.errors import InputError, WorkerLostError, first_line
 from sentstream.storage.local import absolute
@@ -20,7 +20,7 @@ _FEW: Final = 2000
 _EACH, _AHEAD = 500, 2
 
 
-class RayLook:
+class RayInspector:
     """Inspects files on a cluster; call it with the inspection and the files.
 
     Args:
@@ -30,7 +30,7 @@ class RayLook:
     def __init__(self, cluster: RayCluster) -> None:
         self._cluster = cluster
 
-    def __call__(self, look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
+    def __call__(self, inspector: Inspector, jobs: Iterable[Job]) -> Iterator[Inspected | InputError]:
         """Yield the result for each file, in order; for a file that is not valid, the error.
 
         Raises:
@@ -39,10 +39,10 @@ class RayLook:
         rest = iter(jobs)
         first = list(itertools.islice(rest, _FEW + 1))
         if len(first) <= _FEW:
-            yield from look_here(look, first)
+            yield from inspect_locally(inspector, first)
             return
-        remote = self._cluster.remote(_look, max_retries=RETRIES)
-        shared = self._cluster.put(look)
+        remote = self._cluster.remote(_inspect_task, max_retries=RETRIES)
+        shared = self._cluster.put(inspector)
         waiting: deque[tuple[Any, Sequence[Job]]] = deque()
         parts = _parts(itertools.chain(first, rest))
         try:
@@ -51,22 +51,22 @@ class RayLook:
                     waiting.append((remote.remote(shared, [_seen(job) for job in part]), part))
                 if not waiting:
                     return
-                yield from self._told(*waiting[0])
+                yield from self._take_result(*waiting[0])
                 waiting.popleft()
         finally:
             for ref, _ in waiting:
                 self._cluster.cancel(ref)
 
-    def _told(self, ref: Any, jobs: Sequence[Job]) -> list[Looked | InputError]:
+    def _take_result(self, ref: Any, jobs: Sequence[Job]) -> list[Inspected | InputError]:
         try:
-            told: list[Looked | InputError] = self._cluster.get(ref)
+            looked: list[Inspected | InputError] = self._cluster.get(ref)
         except self._cluster.lost() as error:
             raise WorkerLostError(
                 f"the workers that inspected the inputs from {jobs[0].name} to {jobs[-1].name} died:"
                 f" {first_line(error)}",
                 hint="find the input that kills them with sentstream score --dry-run",
             ) from error
-        return told
+        return looked
 
 
 def _parts(jobs: Iterator[Job]) -> Iterator[list[Job]]:
@@ -80,12 +80,12 @@ def _seen(job: Job) -> Job:
     return dataclasses.replace(job, source=absolute(job.source))
 
 
-def _look(look: Look, jobs: Sequence[Job]) -> list[Looked | InputError]:
+def _inspect_task(inspector: Inspector, jobs: Sequence[Job]) -> list[Inspected | InputError]:
     """Run a task; called in a worker. Equal schemas are shared, so that a pickle holds them once."""
     schemas: dict[Any, Any] = {}
 
-    def shared(looked: Looked) -> Looked:
+    def shared(looked: Inspected) -> Inspected:
         columns, schema = (schemas.setdefault(one, one) for one in (looked.columns, looked.schema))
         return dataclasses.replace(looked, columns=columns, schema=schema)
 
-    return [shared(one) if isinstance(one, Looked) else one for one in look_here(look, jobs)]
+    return [shared(one) if isinstance(one, Inspected) else one for one in inspect_locally(inspector, jobs)]

@@ -92,7 +92,7 @@ def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
     module = module.rpartition(".")[2]
     if module != _MODULES[mechanism].rpartition(".")[2]:
         _refuse(settings, f"does not name the login module for {mechanism}", mechanism)
-    triples = [options[at : at + 3] for at in range(0, len(options), 3)]
+    triples = [options[start : start + 3] for start in range(0, len(options), 3)]
     if control.lower() not in ("required", "requisite", "sufficient", "optional") or not all(
         len(three) == 3 and three[1] == ("=", True) and not three[0][1] and not three[2][1]
         for three in triples
@@ -103,12 +103,12 @@ def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
 
 def _words(line: str) -> list[tuple[str, bool]] | None:
     """Return the tokens of a JAAS line, each with whether it is ``=`` or ``;``; None if malformed."""
-    words, at = [], 0
-    while at < len(line):
-        match = _WORD.match(line, at)
+    words, position = [], 0
+    while position < len(line):
+        match = _WORD.match(line, position)
         if match is None:
             return None
-        at = match.end()
+        position = match.end()
         if match["quoted"]:
             words.append((_JAAS_ESCAPE.sub(_unescape, match["quoted"][1:-1]), False))
         elif match["bare"] or match["sign"]:

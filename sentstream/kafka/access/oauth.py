@@ -103,8 +103,10 @@ class ClientCredentials:
                     hint="its CA must be in the system's trust store or in ssl.truststore.location",
                 ) from None
             if isinstance(error.reason, ssl.SSLError):
-                said = "does not answer with TLS" if lacks_tls(error.reason) else f"fails: {error.reason}"
-                raise TlsError(f"{where} {said}", hint="check sasl.oauthbearer.token.endpoint.url") from None
+                failure = "does not answer with TLS" if lacks_tls(error.reason) else f"fails: {error.reason}"
+                raise TlsError(
+                    f"{where} {failure}", hint="check sasl.oauthbearer.token.endpoint.url"
+                ) from None
             reason = getattr(error.reason, "strerror", None) or error.reason
             raise AuthenticationError(
                 f"{where} cannot be reached: {reason}", hint="check sasl.oauthbearer.token.endpoint.url"

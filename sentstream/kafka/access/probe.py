@@ -49,12 +49,12 @@ def reach(settings: Settings) -> None:
         AuthenticationError: The login fails.
         ClientConfigError: A security setting cannot be used.
     """
-    how = _How(Access.read(settings), settings.text("client.id", "sentstream"))
+    options = _ProbeOptions(Access.read(settings), settings.text("client.id", "sentstream"))
     failures = []
     servers = settings.servers()
     deadline = time.monotonic() + settings.integer("socket.connection.setup.timeout.ms", 10_000) / 1000
     for index, server in enumerate(servers):
-        attempt = _Attempt(_Address(*server), how, _share(deadline, len(servers) - index))
+        attempt = _Attempt(_Address(*server), options, _share(deadline, len(servers) - index))
         try:
             brokers = attempt.introduce()
         except KafkaError as error:
@@ -62,7 +62,7 @@ def reach(settings: Settings) -> None:
             continue
         finally:
             attempt.close()
-        _reach_one(brokers, attempt.address, how, deadline)
+        _reach_one(brokers, attempt.address, options, deadline)
         return
     raise max(failures, key=lambda failure: failure[0])[1]
 
@@ -76,7 +76,7 @@ class _Address(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _How:
+class _ProbeOptions:
     """How to connect to each broker."""
 
     access: Access
@@ -89,14 +89,14 @@ def _share(deadline: float, ways: int) -> float:
     return now + max(0.0, deadline - now) / ways
 
 
-def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: float) -> None:
+def _reach_one(brokers: Sequence[_Address], via: _Address, options: _ProbeOptions, deadline: float) -> None:
     """Check that at least one address that the cluster advertises can be reached from here."""
     if via in brokers or not brokers:
         return
     tried = brokers[:_BROKERS]
     failures = []
     for index, address in enumerate(tried):
-        attempt = _Attempt(address, how, _share(deadline, len(tried) - index))
+        attempt = _Attempt(address, options, _share(deadline, len(tried) - index))
         try:
             attempt.connect()
         except KafkaError as error:
@@ -115,14 +115,14 @@ def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: 
 class _Attempt:
     """One connection, made step by step; ``steps`` counts those that succeeded."""
 
-    def __init__(self, address: _Address, how: _How, deadline: float) -> None:
+    def __init__(self, address: _Address, options: _ProbeOptions, deadline: float) -> None:
         self.address = address
         self.steps = 0
-        self._how = how
+        self._how = options
         self._deadline = deadline
         self._seconds = max(0.0, deadline - time.monotonic())
         self._socket: socket.socket | None = None
-        self._protocol = KafkaProtocol(client_id=how.client_id, receive_message_max_bytes=_LARGEST_ANSWER)
+        self._protocol = KafkaProtocol(client_id=options.client_id, receive_message_max_bytes=_LARGEST_ANSWER)
 
     def introduce(self) -> list[_Address]:
         """Connect, log in, and return the addresses of the cluster's brokers."""
@@ -253,12 +253,12 @@ class _Attempt:
             )
         return TlsError(f"{where}: {reason}", hint="is it the TLS port of a Kafka broker?")
 
-    def _probe(self, how: _How) -> bool:
-        """Return whether the port answers if we connect as ``how`` says."""
-        attempt = _Attempt(self.address, how, time.monotonic() + min(_PROBE, self._left() + 0.1))
+    def _probe(self, options: _ProbeOptions) -> bool:
+        """Return whether the port answers if we connect as ``options`` says."""
+        attempt = _Attempt(self.address, options, time.monotonic() + min(_PROBE, self._left() + 0.1))
         try:
             attempt.connect()
-            if how.access.context is None:
+            if options.access.context is None:
                 attempt._ask(ApiVersionsRequest(version=0), first=False)
         except TlsError as error:
             # An alert also proves TLS.
@@ -323,8 +323,8 @@ class _Attempt:
     def _not_kafka(self, started: bytes, first: bool) -> KafkaError:
         if first and (wrong := self._wants_tls()):
             return wrong
-        what = "an HTTP server" if started.startswith(b"HTTP/") else "something else"
-        return self._fail(f"is not a Kafka broker: {what} answers", "check bootstrap.servers")
+        server = "an HTTP server" if started.startswith(b"HTTP/") else "something else"
+        return self._fail(f"is not a Kafka broker: {server} answers", "check bootstrap.servers")
 
     def _wants_tls(self) -> KafkaError | None:
         """Return an error if the port uses TLS and we are not configured to; otherwise None."""
@@ -344,8 +344,8 @@ class _Attempt:
     # SASL
 
     def _log_in(self, login: Login) -> None:
-        who = "" if login.username is None else f" as {login.username!r}"
-        where = f"login at {self.address}{who} with {login.mechanism} fails"
+        as_user = "" if login.username is None else f" as {login.username!r}"
+        where = f"login at {self.address}{as_user} with {login.mechanism} fails"
         answer = self._ask(SaslHandshakeRequest(mechanism=login.mechanism, version=1))
         if answer.error_code == kafka.errors.IllegalSaslStateError.errno:
             right = "SSL" if self._how.access.context is not None else "PLAINTEXT"
@@ -365,17 +365,17 @@ class _Attempt:
             sasl_plain_password=login.password,
             sasl_oauth_token_provider=TokenProvider(login),
         )
-        said = ""
+        detail = ""
         while not mechanism.is_done():
             answer = self._ask(SaslAuthenticateRequest(mechanism.auth_bytes(), version=1))
             if answer.error_code:
                 reason = answer.error_message or kafka.errors.for_code(answer.error_code).__name__
                 raise AuthenticationError(
-                    f"{where}: {one_line(reason if said in reason else f'{reason} {said}')}",
+                    f"{where}: {one_line(reason if detail in reason else f'{reason} {detail}')}",
                     hint=_login_hint(login.mechanism),
                 )
             if login.mechanism == "OAUTHBEARER" and answer.auth_bytes:
-                said = answer.auth_bytes.decode("utf-8", "replace")
+                detail = answer.auth_bytes.decode("utf-8", "replace")
             try:
                 mechanism.receive(answer.auth_bytes)
             except (ValueError, KeyError) as error:  # the broker does not prove that it knows the password

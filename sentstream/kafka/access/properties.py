@@ -54,7 +54,7 @@ def parse_properties(text: str, name: str = "properties") -> list[Property]:
     lines = iter(enumerate(_LINE_END.split(text), 1))
     for number, line in lines:
         logical = line.lstrip(_WHITE)
-        while _goes_on(logical):
+        while _is_continued(logical):
             _, following = next(lines, (0, ""))
             logical = logical[:-1] + following.lstrip(_WHITE)
         if not logical or logical[0] in "#!":
@@ -69,7 +69,7 @@ def parse_properties(text: str, name: str = "properties") -> list[Property]:
     return found
 
 
-def _goes_on(line: str) -> bool:
+def _is_continued(line: str) -> bool:
     """Return whether the line ends with an unescaped backslash and is not a comment."""
     return not line.startswith(("#", "!")) and (len(line) - len(line.rstrip("\\"))) % 2 == 1
 

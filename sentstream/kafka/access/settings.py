@@ -226,14 +226,14 @@ class Settings:
         cls,
         file: Path | None = None,
         *,
-        given: Mapping[str, str] = {},
+        overrides: Mapping[str, str] = {},
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
         """Read the settings and check them.
 
         Args:
             file: A client.properties file.
-            given: Settings that override all others, by their Java names.
+            overrides: Settings that override all others, by their Java names.
             environ: The environment; by default that of the process.
 
         Raises:
@@ -244,12 +244,12 @@ class Settings:
         if file is not None:
             for name, value, line in read_properties(file):
                 values[name] = _Value(value, f"{file.name} line {line}")
-        known = {variable(name): name for name in (*USED, *_UNUSED)}
+        variables = {variable(name): name for name in (*USED, *_UNUSED)}
         for key, value in environ.items():
             if key.startswith(ENVIRONMENT):
-                name = known.get(key, key.removeprefix(ENVIRONMENT).lower().replace("_", "."))
+                name = variables.get(key, key.removeprefix(ENVIRONMENT).lower().replace("_", "."))
                 values[name] = _Value(value, key)
-        for name, value in given.items():
+        for name, value in overrides.items():
             values[name] = _Value(value, "command line")
         return cls(values, environ)
 

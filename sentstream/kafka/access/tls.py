@@ -238,14 +238,17 @@ def _conversion(store: str, location: str) -> str:
     return f"convert it: {commands}; then set {store}.type=PEM, {store}.location={stem}.pem{more}"
 
 
-def _blocks(text: str, what: str, where: str) -> str:
+def _blocks(text: str, description: str, where: str) -> str:
     """Return the PEM blocks of one kind, without any text around them and with normal line breaks."""
     found = re.findall(
-        rf"-----BEGIN ([A-Z0-9 ]*{what})-----(.*?)-----END \1-----", text.replace("\\n", "\n"), re.DOTALL
+        rf"-----BEGIN ([A-Z0-9 ]*{description})-----(.*?)-----END \1-----",
+        text.replace("\\n", "\n"),
+        re.DOTALL,
     )
     if not found:
         raise ClientConfigError(
-            f"{where} contains no {what.lower()}", hint=f"it must contain -----BEGIN {what}-----"
+            f"{where} contains no {description.lower()}",
+            hint=f"it must contain -----BEGIN {description}-----",
         )
     return "".join(_block(label, body, where) for label, body in found)
 
@@ -257,7 +260,7 @@ def _block(label: str, body: str, where: str) -> str:
             base64.b64decode(data, validate=True)
         except binascii.Error:
             raise ClientConfigError(f"{where}: a {label.lower()} is damaged") from None
-        body = "\n" + "".join(f"{data[at : at + 64]}\n" for at in range(0, len(data), 64))
+        body = "\n" + "".join(f"{data[start : start + 64]}\n" for start in range(0, len(data), 64))
     return f"-----BEGIN {label}-----{body}-----END {label}-----\n"
 
 

@@ -99,12 +99,12 @@ class Refusal(NamedTuple):
     """A record that the broker, or the client on its behalf, refuses because of its content.
 
     Attributes:
-        place: Its index in the list that was sent, from 0.
+        position: Its index in the list that was sent, from 0.
         reason: The broker's message, if the client passes it on (KIP-467).
         cause: Why it is refused.
     """
 
-    place: int
+    position: int
     reason: str
     cause: Cause = "other"
 
@@ -118,7 +118,7 @@ OTHER_ASSIGNOR = (
 )
 
 
-def is_coming_back(reason: str) -> bool:
+def is_starting_up(reason: str) -> bool:
     """Return whether a topic could not be created because the cluster has just started.
 
     A broker is "fenced" until its first heartbeat is answered (KIP-631). While all brokers are fenced, Kafka
@@ -201,8 +201,8 @@ class Consumer(Protocol):
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         """Join the group for these topics (cooperative-sticky assignment)."""
 
-    def poll(self, seconds: float, most: int) -> Sequence[Record]:
-        """Wait up to ``seconds`` for records and return at most ``most``, in order within a partition.
+    def poll(self, seconds: float, limit: int) -> Sequence[Record]:
+        """Wait up to ``seconds`` for records and return at most ``limit``, in order within a partition.
 
         Returns as soon as there are any.
 
@@ -360,7 +360,7 @@ class Admin(Protocol):
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return each partition's last stable offset, where committed records end."""
 
-    def read(self, partition: Partition, offset: int, most: int) -> Sequence[Record]:
+    def read(self, partition: Partition, offset: int, limit: int) -> Sequence[Record]:
         """Return committed records of a partition from an offset on, outside any group; [] at the end."""
 
     def close(self) -> None:
@@ -380,8 +380,8 @@ class Client(Protocol):
                 than ``socket.connection.setup.timeout.ms``.
         """
 
-    def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
-        """Open a consumer; ``instance`` is its group.instance.id, ``most`` the largest ``poll`` expected."""
+    def consumer(self, group: str, *, instance: str | None, limit: int) -> Consumer:
+        """Open a consumer; ``instance`` is its group.instance.id, ``limit`` the largest ``poll`` expected."""
 
     def producer(self, transactional_id: str | None) -> Producer:
         """Open a producer; with an id, it is ready for ``begin``."""

@@ -31,7 +31,7 @@ class Described(NamedTuple):
     carries: bool
 
     @property
-    def who(self) -> tuple[int, int]:
+    def identity(self) -> tuple[int, int]:
         """The producer's id and epoch."""
         return self.producer, self.epoch
 
@@ -55,13 +55,13 @@ class Ending:
     Attributes:
         committed: Whether it was committed; None if not certain.
         is_latest: Whether it was the last transaction of all, so that ending it again ends its records too.
-        who: Our producer id and epoch at the coordinator; None if not known.
+        identity: Our producer id and epoch at the coordinator; None if not known.
     """
 
     def __init__(self) -> None:
         self.committed: bool | None = None
         self.is_latest = False
-        self.who: tuple[int, int] | None = None
+        self.identity: tuple[int, int] | None = None
         self._carries: Literal["no", "perhaps", "yes"] | None = None  # the open transaction; None without one
         self._found: Described | None = None
         self._starting = False  # a producer is starting, or its start has failed
@@ -94,7 +94,7 @@ class Ending:
         Args:
             found: The report; None if it has none, or may not be asked.
         """
-        ours = found is not None and (found.who == self.who or self._is_start(found))
+        is_ours = found is not None and (found.identity == self.identity or self._is_start(found))
         self._found, self._starting = found, True
         if found is None:
             self.committed = None
@@ -102,15 +102,15 @@ class Ending:
             self.committed, self.is_latest = True, True
         elif found.state in ("Ongoing", "PrepareAbort") and found.carries:  # the new producer aborts it
             self.committed, self.is_latest = False, True
-        elif ours and found.state == "CompleteAbort":
+        elif is_ours and found.state == "CompleteAbort":
             self.ended(committed=False)
-        elif ours and found.state == "Ongoing":
+        elif is_ours and found.state == "Ongoing":
             self.is_latest = False
-        elif not ours or found.state != "Empty":
+        elif not is_ours or found.state != "Empty":
             self.committed = None
         self._carries = None
 
-    def renewed(self, who: tuple[int, int] | None) -> None:
+    def renewed(self, identity: tuple[int, int] | None) -> None:
         """Note that this is our producer now; with another id, the old transaction cannot be ended again.
 
         The epoch may have been raised more than once, since a start is repeated if the answer is lost. If
@@ -118,9 +118,14 @@ class Ending:
         its transactions, unless a second broker died meanwhile.
         """
         before = self._found
-        if before is None or who is None or who[0] != before.producer or who[1] < _started(before):
+        if (
+            before is None
+            or identity is None
+            or identity[0] != before.producer
+            or identity[1] < _started(before)
+        ):
             self.committed = None
-        self.who, self._starting = who, False
+        self.identity, self._starting = identity, False
 
     def _is_start(self, found: Described) -> bool:
         """Return whether the report shows only the effects of our failed start of a producer."""

@@ -93,7 +93,7 @@ class Loop:
         self._max_batch, self._linger, self._budget = max_batch, linger, budget
         self._until, self._patience, self._warn = until, patience, warn
         self._gathered: list[Item] = []
-        self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
+        self._in_progress: deque[tuple[Future[Work], list[Item]]] = deque()
         self._paused = self._must_rewind = self._away = False
         self._check_pending = True  # a broker may have left offsets pending, also those of other members
         self._stale = 0
@@ -125,7 +125,7 @@ class Loop:
             self._guarded(self._sink.finish, last=True)
             self._report_lags()
         except BaseException:
-            self._under_way.clear()
+            self._in_progress.clear()
             with contextlib.suppress(Exception):
                 self._sink.abort()
             raise
@@ -142,7 +142,7 @@ class Loop:
             return True
         if until.messages is not None and self._delivered >= until.messages:
             return True
-        nothing_waits = not self._under_way and not self._gathered
+        nothing_waits = not self._in_progress and not self._gathered
         return until.ends is not None and nothing_waits and self._is_at(until.ends)
 
     def _is_at(self, ends: Mapping[Partition, int]) -> bool:
@@ -244,14 +244,14 @@ class Loop:
         if self._paused:
             self._consumer.resume()
             self._paused = False
-        most = self._room()
-        self._gather(most)
-        fresh = bool(self._gathered) and most > 0
+        limit = self._room()
+        self._gather(limit)
+        fresh = bool(self._gathered) and limit > 0
         if fresh:
             # More records may have arrived while fetching was paused.
-            items, self._gathered = self._gathered[:most], self._gathered[most:]
-            self._under_way.append((self._pool.submit(self._worker, items, self._arrived), items))
-        if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
+            items, self._gathered = self._gathered[:limit], self._gathered[limit:]
+            self._in_progress.append((self._pool.submit(self._worker, items, self._arrived), items))
+        if self._in_progress and (not fresh or len(self._in_progress) >= _AHEAD):
             self._await_scoring()
             self._deliver_oldest(None)
 
@@ -259,29 +259,29 @@ class Loop:
         """Return how many records the next batch may have."""
         if self._until.messages is None:
             return self._max_batch
-        under_way = sum(len(items) for _, items in self._under_way)
+        under_way = sum(len(items) for _, items in self._in_progress)
         return min(self._max_batch, self._until.messages - self._delivered - under_way)
 
-    def _gather(self, most: int) -> None:
+    def _gather(self, limit: int) -> None:
         """Poll until the batch is full or ``linger`` has passed; with work in flight, do not wait."""
-        wait = 0.0 if self._under_way else _BEAT
-        while len(self._gathered) < most and not self._patience.stopping:
+        wait = 0.0 if self._in_progress else _BEAT
+        while len(self._gathered) < limit and not self._patience.stopping:
             nothing_yet = not self._gathered
-            self._poll(max(0.0, wait), most - len(self._gathered))
+            self._poll(max(0.0, wait), limit - len(self._gathered))
             if not self._gathered:
                 return
             if nothing_yet:
                 self._arrived = time.monotonic()
-            if self._under_way:
+            if self._in_progress:
                 return
             wait = self._arrived + self._linger - time.monotonic()
             if wait <= 0:
                 return
 
-    def _poll(self, seconds: float, most: int) -> None:
+    def _poll(self, seconds: float, limit: int) -> None:
         """Poll, and add the records to those gathered, which a rebalance during the poll may change."""
         try:
-            records = self._consumer.poll(seconds, most)
+            records = self._consumer.poll(seconds, limit)
         except UnreadableRecordError as error:
             partition, offset, following = error.partition, error.offset, error.next_offset
             records = [Unreadable(*partition, offset, following, error.reason)]
@@ -298,9 +298,9 @@ class Loop:
     def _await_scoring(self) -> None:
         """Wait until the oldest batch is scored; if that takes long, poll to remain a group member."""
         patience = _SLOW
-        while self._under_way:  # a rebalance may clear it during the wait
+        while self._in_progress:  # a rebalance may clear it during the wait
             try:
-                self._under_way[0][0].result(timeout=patience)
+                self._in_progress[0][0].result(timeout=patience)
                 return
             except NotDone:
                 if not self._paused:
@@ -313,11 +313,11 @@ class Loop:
 
     def _deliver_oldest(self, timeout: float | None) -> None:
         """Deliver the oldest batch. Raises ``NotDone`` if it is not scored within ``timeout`` seconds."""
-        if self._under_way:
-            future, items = self._under_way[0]
+        if self._in_progress:
+            future, items = self._in_progress[0]
             work = future.result(timeout=timeout)
             self._sink.take(work)
-            self._under_way.popleft()
+            self._in_progress.popleft()
             self._delivered += len(items)
             self._stale = 0
             self._answered(delivered=True)
@@ -328,7 +328,7 @@ class Loop:
         Raises:
             BrokerUnreachableError: A batch was in flight, and there is no broker to ask.
         """
-        dropped = bool(self._under_way)
+        dropped = bool(self._in_progress)
         self._forget()
         if dropped and self._patience.in_outage:
             self._patience.give_up()
@@ -338,7 +338,7 @@ class Loop:
             )
 
     def _drain(self) -> None:
-        while self._under_way:
+        while self._in_progress:
             self._await_scoring()
             self._deliver_oldest(None)
 
@@ -351,7 +351,7 @@ class Loop:
 
     def _idle_positions(self) -> dict[Partition, int]:
         """Return the positions of partitions that have no records in flight."""
-        batches = [*(items for _, items in self._under_way), self._gathered]
+        batches = [*(items for _, items in self._in_progress), self._gathered]
         busy = {(item.topic, item.partition) for items in batches for item in items}
         return {one: offset for one, offset in self._consumer.positions().items() if one not in busy}
 
@@ -367,7 +367,7 @@ class Loop:
                 self._patience.give_up()
             return
         if owned:
-            behind = self._under_way or self._gathered or self._must_rewind
+            behind = self._in_progress or self._gathered or self._must_rewind
             self._answered(delivered=not behind and all(committed.get(one) == ends[one] for one in owned))
         self._observer.lags(
             {one: max(0, end - committed[one]) for one, end in ends.items() if one in committed}
@@ -388,7 +388,7 @@ class Loop:
         """Finish the batches in flight if there is time, otherwise drop them."""
         deadline = time.monotonic() + self._budget
         try:
-            while self._under_way and not self._must_rewind:
+            while self._in_progress and not self._must_rewind:
                 self._deliver_oldest(max(0.0, deadline - time.monotonic()))
             self._sink.finish(partitions)
         except (NotDone, StaleGenerationError, BrokerUnreachableError, UnacknowledgedError) as error:
@@ -400,7 +400,7 @@ class Loop:
     def lost(self, partitions: Collection[Partition]) -> None:
         """Drop the batches in flight."""
         self._check_pending = True
-        if self._under_way:
+        if self._in_progress:
             self._must_rewind = True
         self._leave("lost", partitions)
 
@@ -415,9 +415,9 @@ class Loop:
     # Offsets
 
     def _forget(self) -> None:
-        for future, _ in self._under_way:
+        for future, _ in self._in_progress:
             future.cancel()
-        self._under_way.clear()
+        self._in_progress.clear()
         self._gathered = []
 
     def _rewind(self) -> None:

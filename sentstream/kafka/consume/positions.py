@@ -26,8 +26,8 @@ class Positions:
         sink: May override the group's offsets, and is told of new partitions.
         topics: The topics that are read.
         start: Where to start in a partition for which the group has no offset.
-        unbegun: The partitions that ``start`` applies to. Any other without an offset was added to a topic
-            that the group already reads, and is read from its beginning.
+        without_offsets: The partitions that ``start`` applies to. Any other without an offset was added to a
+            topic that the group already reads, and is read from its beginning.
         identify: Returns the metadata to commit with the offsets of each topic, so that they are not
             mistaken for those of another topic of the same name.
         settle: Ends our last transaction a second time; returns whether that could be done.
@@ -48,7 +48,7 @@ class Positions:
         *,
         topics: Collection[str],
         start: StartAt,
-        unbegun: Collection[Partition],
+        without_offsets: Collection[Partition],
         identify: Callable[[Collection[str]], Mapping[str, str]],
         settle: Callable[[], bool],
         everywhere: Callable[[], Collection[Partition]],
@@ -56,12 +56,17 @@ class Positions:
         warn: Callable[[str], None],
     ) -> None:
         self._consumer, self._sink = consumer, sink
-        self._topics, self._start, self._unbegun, self._identify = topics, start, unbegun, identify
+        self._topics, self._start, self._without_offsets, self._identify = (
+            topics,
+            start,
+            without_offsets,
+            identify,
+        )
         self._settle, self._everywhere = settle, everywhere
         self._budget, self._warn = budget, warn
         self.check_topics = True
         self.pending_since: float | None = None
-        self._told_pending = False
+        self._warned_of_pending = False
         self._beginnings: dict[Partition, int] = {}  # up to which deletions were reported
 
     def begin(self, partitions: Collection[Partition]) -> None:
@@ -78,8 +83,10 @@ class Positions:
             self.check_topics = False
         new = [one for one in partitions if one not in committed]
         if new:
-            first = self._consumer.offsets_at([one for one in new if one in self._unbegun], self._start)
-            added = [one for one in new if one not in self._unbegun]
+            first = self._consumer.offsets_at(
+                [one for one in new if one in self._without_offsets], self._start
+            )
+            added = [one for one in new if one not in self._without_offsets]
             first |= self._consumer.offsets_at(added, "earliest")
             begun = self._sink.begin(first)
             committed |= begun
@@ -97,7 +104,7 @@ class Positions:
                     hint="choose another --group, or reset this one with kafka-consumer-groups",
                 )
             if offset < beginnings[one]:
-                self._tell_deleted(one, offset, beginnings[one])
+                self._warn_of_deleted(one, offset, beginnings[one])
                 committed[one] = beginnings[one]
         self._consumer.seek(self._sink.start(committed, ends))
 
@@ -111,7 +118,7 @@ class Positions:
         if beginning <= offset:
             self.check_topics = True
             return False
-        self._tell_deleted(partition, offset, beginning)
+        self._warn_of_deleted(partition, offset, beginning)
         self._consumer.seek({partition: beginning})
         return True
 
@@ -134,7 +141,7 @@ class Positions:
                     hint="choose another --group, or reset this one with kafka-consumer-groups",
                 )
 
-    def _tell_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
+    def _warn_of_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
         if self._beginnings.get(partition) != beginning:  # seen again until a commit passes it
             self._beginnings[partition] = beginning
             self._warn(
@@ -161,7 +168,7 @@ class Positions:
                 if time.monotonic() >= began + self._budget:
                     known = self._sink.committed
                     if not all(one in known for one in partitions):
-                        self._tell_pending(error, began)
+                        self._warn_of_pending(error, began)
                         raise
                     self._warn(f"{error}; continuing from what this instance has committed")
                     committed = {one: known[one] for one in partitions}
@@ -170,10 +177,10 @@ class Positions:
         self.pending_since = None
         return committed
 
-    def _tell_pending(self, error: StaleGenerationError, began: float) -> None:
+    def _warn_of_pending(self, error: StaleGenerationError, began: float) -> None:
         """Tell the operator, once, that offsets have been pending for more than four times ``budget``."""
         if self.pending_since is None:
             self.pending_since = began
-        elif not self._told_pending and time.monotonic() - self.pending_since > 4 * self._budget:
-            self._told_pending = True
+        elif not self._warned_of_pending and time.monotonic() - self.pending_since > 4 * self._budget:
+            self._warned_of_pending = True
             self._warn(f"{error}, and nothing ends it; {UNSETTLED}")

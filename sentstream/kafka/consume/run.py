@@ -20,16 +20,16 @@ from sentstream.kafka.consume.positions import Positions
 from sentstream.kafka.dead_letters.letter import dead_letter_topic
 from sentstream.kafka.messages.codec import Codec, Format
 from sentstream.kafka.names import GROUP, ClientName
-from sentstream.kafka.scoring.process import Scoring, apart, here
+from sentstream.kafka.scoring.process import Scoring, in_child_process, in_this_process
 from sentstream.kafka.scoring.work import Worker
 from sentstream.kafka.sinks.api import Sink
 from sentstream.kafka.sinks.dataset import Dataset, PartitionColumn, Rolling
-from sentstream.kafka.sinks.delivery import Delivery, Letters
+from sentstream.kafka.sinks.delivery import DeadLetterTarget, Delivery
 from sentstream.kafka.sinks.parquet import ParquetSink
 from sentstream.kafka.sinks.provenance import Provenance
 from sentstream.kafka.sinks.rows import rows_schema
 from sentstream.kafka.sinks.topic import TopicSink
-from sentstream.kafka.topics import make_sure, partitions_of
+from sentstream.kafka.topics import ensure_topics, partitions_of
 from sentstream.kafka.watch.events import Observer
 from sentstream.model import ModelOptions
 from sentstream.scorer.added_columns import PREFIX, check_abstain
@@ -153,7 +153,7 @@ class Consumption:
         client: The Kafka client.
         instance: The name of this instance.
         settings: The client's settings.
-        unbegun: The partitions that ``options.start`` applies to.
+        without_offsets: The partitions that ``options.start`` applies to.
         limits: The largest record of each dead letter topic, in bytes.
         shared: The number of partitions of each topic whose results topic has as many; 0 for others.
         ends: The offsets to stop at; None to continue.
@@ -166,7 +166,7 @@ class Consumption:
     client: Client
     instance: str
     settings: Settings
-    unbegun: Collection[Partition]
+    without_offsets: Collection[Partition]
     limits: Mapping[str, int]
     shared: Mapping[str, int]
     ends: Mapping[Partition, int] | None
@@ -174,7 +174,7 @@ class Consumption:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the topics, client, model and options of the run as JSON-compatible values."""
-        options, model = self.options, self.scoring.about
+        options, model = self.options, self.scoring.model_info
         return {
             "topics": list(options.topics),
             "target": self.target,
@@ -215,17 +215,17 @@ class Consumption:
             KafkaError: It cannot continue.
             OutputError: A file cannot be written.
         """
-        options, model = self.options, self.scoring.about
+        options, model = self.options, self.scoring.model_info
         exactly = options.guarantee == "exactly-once"
         transactional_id = self.settings.text("transactional.id") or f"{options.group}-{self.instance}"
         member = self.settings.text("group.instance.id") or self.instance
         leave = options.instance is None and self.settings.text("group.instance.id") is None
-        letters = Letters(options.dead_letter_topic, dict(self.limits))
+        letters = DeadLetterTarget(options.dead_letter_topic, dict(self.limits))
         with contextlib.ExitStack() as stack:
             try:
                 producer = self.client.producer(transactional_id if exactly else None)
                 stack.callback(producer.close)
-                consumer = self.client.consumer(options.group, instance=member, most=options.max_batch)
+                consumer = self.client.consumer(options.group, instance=member, limit=options.max_batch)
                 stack.callback(lambda: consumer.close(leave=leave))
             except BrokerUnreachableError:
                 if self.patience.stopping:
@@ -270,7 +270,7 @@ class Consumption:
                 sink,
                 topics=options.topics,
                 start=options.start,
-                unbegun=self.unbegun,
+                without_offsets=self.without_offsets,
                 identify=identify,
                 settle=lambda: producer.settle(options.group, partitions(options.written())),
                 everywhere=lambda: partitions(options.topics),
@@ -329,11 +329,13 @@ def prepare(
         admin = kafka.admin()
         try:
             partitions = partitions_of(admin, options.topics)  # before the model, which takes time to load
-            open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
+            open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = (
+                in_child_process if own_process else in_this_process
+            )
             if model.threads is None:
                 model = replace(model, threads=max(1, usable_cpus() // 2))
             scoring = stack.enter_context(open_(model, options.prefix, options.abstain))
-            labels = scoring.about.labels
+            labels = scoring.model_info.labels
             codec = Codec(options.format, field=options.text_field, prefix=options.prefix, labels=labels)
             written = {options.letters(topic): partitions[topic] for topic in options.topics}
             if options.to_parquet is None:
@@ -341,25 +343,37 @@ def prepare(
                     target = options.target(topic)
                     written[target] = max(written.get(target, 0), partitions[topic])
             configs = {options.letters(topic): _LETTERS for topic in options.topics}
-            there = make_sure(admin, written, configs, create=options.create_topics, warn=warn)
+            counts = ensure_topics(admin, written, configs, create=options.create_topics, warn=warn)
             limits = {topic: admin.largest_record(topic) for topic in map(options.letters, options.topics)}
             shared = {
-                topic: count if there.get(options.target(topic)) == count else 0
+                topic: count if counts.get(options.target(topic)) == count else 0
                 for topic, count in partitions.items()
             }
             every = [Partition(topic, number) for topic in partitions for number in range(partitions[topic])]
-            unbegun = _unbegun(admin, options.group, every) if options.start != "earliest" else every
+            without_offsets = (
+                _without_offsets(admin, options.group, every) if options.start != "earliest" else every
+            )
             ends = admin.end_offsets(every) if options.until_end else None
         finally:
             admin.close()
         cluster = settings.text("bootstrap.servers", "")
         instance = options.instance or stack.enter_context(claimed_name(cluster, options.group))
         yield Consumption(
-            options, scoring, codec, kafka, instance, settings, unbegun, limits, shared, ends, patience
+            options,
+            scoring,
+            codec,
+            kafka,
+            instance,
+            settings,
+            without_offsets,
+            limits,
+            shared,
+            ends,
+            patience,
         )
 
 
-def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
+def _without_offsets(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
     """Return the partitions of topics for which the group has no offset at all.
 
     In a topic that the group reads already, a partition without an offset was added while nobody ran.

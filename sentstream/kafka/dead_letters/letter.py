@@ -81,29 +81,29 @@ class DeadLetter:
         """
         record = self.record
         own = tuple((_sendable(name), value) for name, value in _foreign(record.headers))
-        said = self._said(topic_id)
+        fields = self._headers(topic_id)
         key, value = record.key, record.value
-        whole = Outgoing(topic, key, value, (*own, *said), _sent(record.timestamp))
+        whole = Outgoing(topic, key, value, (*own, *fields), _sent(record.timestamp))
         if record_size(whole) <= limit:
             return whole
         for name, part in zip(_OMITTED, (value, key, _flat(own)), strict=True):
             if part is None or len(part) <= _NOTICE or record_size(whole) <= limit:
                 continue
-            said.append((name, _omitted(part)))
+            fields.append((name, _omitted(part)))
             if name == OMITTED_VALUE:
                 whole = whole._replace(value=None)
             elif name == OMITTED_KEY:
                 whole = whole._replace(key=None)
             else:
                 own = ()
-            whole = whole._replace(headers=(*own, *said))
+            whole = whole._replace(headers=(*own, *fields))
         return whole
 
-    def _said(self, topic_id: str) -> list[tuple[str, bytes | None]]:
+    def _headers(self, topic_id: str) -> list[tuple[str, bytes | None]]:
         record, line = self.record, str(self.error)
         if len(line) > _LONGEST_MESSAGE:
             line = f"{line[: _LONGEST_MESSAGE - 1]}…"
-        said = {
+        fields = {
             ERROR_CLASS: type(self.error).__name__,
             ERROR_MESSAGE: line,
             ERROR_STAGE: self.error.stage,
@@ -113,14 +113,14 @@ class DeadLetter:
             SOURCE_TIMESTAMP: record.timestamp,
         }
         if topic_id:
-            said[SOURCE_TOPIC_ID] = topic_id
+            fields[SOURCE_TOPIC_ID] = topic_id
         if replays := _replays(record.headers):
-            said[REPLAYS] = replays
-        return [(name, str(what).encode(errors="backslashreplace")) for name, what in said.items()]
+            fields[REPLAYS] = replays
+        return [(name, str(value).encode(errors="backslashreplace")) for name, value in fields.items()]
 
 
 @dataclass(frozen=True)
-class Letter:
+class ParsedDeadLetter:
     """A dead letter, parsed.
 
     Attributes:
@@ -152,30 +152,30 @@ class Letter:
         return bool(self.left_out) or self.stage == "read"
 
     @classmethod
-    def parse(cls, record: Record) -> Letter | None:
+    def parse(cls, record: Record) -> ParsedDeadLetter | None:
         """Parse a record of a dead letter topic; return None if it is not a dead letter from sentstream."""
-        said = {
+        fields = {
             name: value.decode(errors="replace") for name, value in record.headers if value and name in _OURS
         }
         try:
-            source = Partition(said[SOURCE_TOPIC], int(said[SOURCE_PARTITION]))
-            offset, timestamp = int(said[SOURCE_OFFSET]), int(said.get(SOURCE_TIMESTAMP, -1))
-            error_class = said[ERROR_CLASS]
+            source = Partition(fields[SOURCE_TOPIC], int(fields[SOURCE_PARTITION]))
+            offset, timestamp = int(fields[SOURCE_OFFSET]), int(fields.get(SOURCE_TIMESTAMP, -1))
+            error_class = fields[ERROR_CLASS]
         except (KeyError, ValueError):
             return None
         if source.partition < 0 or offset < 0:
             return None
         return cls(
             error_class,
-            said.get(ERROR_MESSAGE, ""),
-            said.get(ERROR_STAGE, ""),
+            fields.get(ERROR_MESSAGE, ""),
+            fields.get(ERROR_STAGE, ""),
             source,
             offset,
             timestamp,
             record.key,
             record.value,
             tuple(_foreign(record.headers)),
-            {name.rpartition(".")[2]: said[name] for name in _OMITTED if name in said},
+            {name.rpartition(".")[2]: fields[name] for name in _OMITTED if name in fields},
             _replays(record.headers),
         )
 
@@ -192,22 +192,22 @@ class Letter:
             MessageDecodeError: The record could not be read and no original was given, or the original is
                 not the record that the letter was made from.
         """
-        place = f"{self.source.topic}-{self.source.partition} at offset {self.offset}"
+        location = f"{self.source.topic}-{self.source.partition} at offset {self.offset}"
         again = "read the record from its topic while it is still there"
         key, value, headers = self.key, self.value, tuple(self.headers)
         if self.omitted and original is None:
             if not self.left_out:
-                raise MessageDecodeError(f"{place} could not be read", hint=again)
+                raise MessageDecodeError(f"{location} could not be read", hint=again)
             parts = " and ".join(self.left_out)
-            raise MessageSizeError(f"the {parts} of {place} did not fit into its dead letter", hint=again)
+            raise MessageSizeError(f"the {parts} of {location} did not fit into its dead letter", hint=again)
         if self.omitted and original is not None:
             own = tuple((_sendable(name), what) for name, what in _foreign(original.headers))
-            there = {"value": original.value, "key": original.key, "headers": _flat(own)}
+            originals = {"value": original.value, "key": original.key, "headers": _flat(own)}
             same = (original.topic, original.partition, original.offset) == (*self.source, self.offset)
             if not same or any(
-                _omitted(there[part] or b"") != said.encode() for part, said in self.left_out.items()
+                _omitted(originals[part] or b"") != digest.encode() for part, digest in self.left_out.items()
             ):
-                raise MessageDecodeError(f"{place} is not the record that the dead letter was made from")
+                raise MessageDecodeError(f"{location} is not the record that the dead letter was made from")
             key, value, headers = original.key, original.value, own
         home = topic is None or topic == self.source.topic
         return Outgoing(
@@ -259,8 +259,8 @@ def _sent(timestamp: int) -> int | None:
     return timestamp if timestamp >= 0 else None
 
 
-def _omitted(what: bytes) -> bytes:
-    return f"omitted: {len(what)} bytes, sha256:{hashlib.sha256(what).hexdigest()}".encode()
+def _omitted(data: bytes) -> bytes:
+    return f"omitted: {len(data)} bytes, sha256:{hashlib.sha256(data).hexdigest()}".encode()
 
 
 def _flat(headers: Headers) -> bytes:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from sentstream.errors import TopicNotFoundError, UsageError
 from sentstream.kafka.clients.api import Admin, Partition, Record, UnreadableRecordError
-from sentstream.kafka.dead_letters.letter import Letter, dead_letter_topic
+from sentstream.kafka.dead_letters.letter import ParsedDeadLetter, dead_letter_topic
 from sentstream.kafka.names import GROUP
 
 _MARK: Final = "sentstream.replayed:"
@@ -25,7 +25,7 @@ _WINDOW = 1000  # offsets from the end that are searched for a mark first
 
 
 @dataclass(frozen=True)
-class Line:
+class DeadLetterQueue:
     """A dead letter topic, or the part of it that comes from one topic.
 
     Attributes:
@@ -89,7 +89,7 @@ class Filter:
     stage: str | None = None
     offsets: Collection[tuple[int, int]] = ()
 
-    def matches(self, dead: Dead, topic: str | None) -> bool:
+    def matches(self, dead: QueuedDeadLetter, topic: str | None) -> bool:
         """Return whether a letter is selected.
 
         Args:
@@ -105,14 +105,14 @@ class Filter:
         )
 
 
-class Dead(NamedTuple):
+class QueuedDeadLetter(NamedTuple):
     """A dead letter and its record in the dead letter topic.
 
     ``pending``: whether it has not been handled yet.
     """
 
     record: Record
-    letter: Letter
+    letter: ParsedDeadLetter
     pending: bool = True
 
 
@@ -131,44 +131,46 @@ class Span(NamedTuple):
     end: int
 
 
-def pending_spans(admin: Admin, line: Line) -> dict[Partition, Span]:
+def pending_spans(admin: Admin, queue: DeadLetterQueue) -> dict[Partition, Span]:
     """Return the part of each partition that has not been handled yet.
 
     Raises:
         KafkaError: The dead letter topic cannot be read, or does not exist.
     """
-    ends = admin.end_offsets(line.partitions(admin))
+    ends = admin.end_offsets(queue.partitions(admin))
     return {
-        partition: Span(handled(admin, partition, end, line.mark), end)
+        partition: Span(handled(admin, partition, end, queue.mark), end)
         for partition, end in sorted(ends.items())
     }
 
 
-def letters(admin: Admin, line: Line, *, everything: bool = False) -> Iterator[Dead | Foreign]:
-    """Yield the letters of a line, ordered by partition and offset, in bounded memory.
+def letters(
+    admin: Admin, queue: DeadLetterQueue, *, everything: bool = False
+) -> Iterator[QueuedDeadLetter | Foreign]:
+    """Yield the letters of a queue, ordered by partition and offset, in bounded memory.
 
     Args:
         admin: Reads the records.
-        line: The line.
+        queue: The dead letters to read.
         everything: Include letters that have been handled.
 
     Raises:
         KafkaError: The dead letter topic cannot be read, or does not exist.
     """
-    for partition, (start, end) in pending_spans(admin, line).items():
+    for partition, (start, end) in pending_spans(admin, queue).items():
         for found in letters_within(admin, partition, Span(0 if everything else start, end)):
-            if isinstance(found, Dead):
+            if isinstance(found, QueuedDeadLetter):
                 yield found._replace(pending=found.record.offset >= start)
             else:
                 yield found
 
 
-def letters_within(admin: Admin, partition: Partition, span: Span) -> Iterator[Dead | Foreign]:
+def letters_within(admin: Admin, partition: Partition, span: Span) -> Iterator[QueuedDeadLetter | Foreign]:
     for found in _scan(admin, partition, *span):
         if isinstance(found, Foreign):
             yield found
-        elif (letter := Letter.parse(found)) is not None:
-            yield Dead(found, letter)
+        elif (letter := ParsedDeadLetter.parse(found)) is not None:
+            yield QueuedDeadLetter(found, letter)
         elif not (found.key or b"").startswith(_MARK.encode()):
             yield Foreign(partition, found.offset, "not a dead letter from sentstream")
 
@@ -192,20 +194,20 @@ def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:
 
 def _scan(admin: Admin, partition: Partition, start: int, end: int) -> Iterator[Record | Foreign]:
     """Yield the records of a partition in [start, end), and a ``Foreign`` for each unreadable one."""
-    at = start
-    while at < end:
+    offset = start
+    while offset < end:
         try:
-            records = admin.read(partition, at, _READ)
+            records = admin.read(partition, offset, _READ)
         except UnreadableRecordError as error:
             if error.offset < end:
                 yield Foreign(partition, error.offset, error.reason)
-            at = max(error.next_offset, at + 1)
+            offset = max(error.next_offset, offset + 1)
             continue
         if not records:
             return
         for record in records:
             if record.offset >= end:
                 return
-            if record.offset >= at:
+            if record.offset >= offset:
                 yield record
-        at = records[-1].offset + 1
+        offset = records[-1].offset + 1

@@ -26,12 +26,12 @@ from sentstream.kafka.clients.api import (
     StaleGenerationError,
     UnreadableRecordError,
 )
-from sentstream.kafka.dead_letters.letter import Letter
+from sentstream.kafka.dead_letters.letter import ParsedDeadLetter
 from sentstream.kafka.dead_letters.queue import (
-    Dead,
+    DeadLetterQueue,
     Filter,
     Foreign,
-    Line,
+    QueuedDeadLetter,
     Span,
     handled,
     letters_within,
@@ -50,7 +50,7 @@ class ReplayPlan:
     """What a replay would do.
 
     Attributes:
-        line: The line.
+        queue: The dead letters to read.
         filter: Selects the letters.
         to_topic: The topic to send them to; None for their source topics.
         letters: The number of selected letters by error class.
@@ -61,7 +61,7 @@ class ReplayPlan:
         spans: For each partition with selected letters, from its first pending letter to the last selected.
     """
 
-    line: Line
+    queue: DeadLetterQueue
     filter: Filter
     to_topic: str | None
     letters: Counter[str] = field(default_factory=Counter)
@@ -79,8 +79,8 @@ class ReplayPlan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-compatible values."""
         return {
-            "dead_letter_topic": self.line.name,
-            "group": self.line.group,
+            "dead_letter_topic": self.queue.name,
+            "group": self.queue.group,
             "to_topic": self.to_topic,
             "pending": self.pending,
             "matching": self.count,
@@ -125,14 +125,19 @@ class Outcome:
 
 
 def survey(
-    admin: Admin, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
+    admin: Admin,
+    queue: DeadLetterQueue,
+    criteria: Filter,
+    *,
+    to_topic: str | None = None,
+    limit: int | None = None,
 ) -> ReplayPlan:
     """Find out what a replay would do, without changing anything.
 
     Args:
         admin: Reads the records.
-        line: The line.
-        which: Selects the letters.
+        queue: The dead letters to read.
+        criteria: Selects the letters.
         to_topic: The topic to send them to; None for their source topics.
         limit: Maximum number of letters, taken by partition and offset.
 
@@ -140,12 +145,12 @@ def survey(
         UsageError: Letters would go into the dead letter topic.
         KafkaError: The dead letter topic cannot be read, or a target topic does not exist.
     """
-    line.check()
-    if to_topic == line.name:
+    queue.check()
+    if to_topic == queue.name:
         raise UsageError(f"topic {to_topic} is the dead letter topic", hint="choose another --to-topic")
     classes, sources, spans = Counter[str](), Counter[str](), dict[Partition, Span]()
     passed_over = pending = foreign = 0
-    for partition, span in pending_spans(admin, line).items():
+    for partition, span in pending_spans(admin, queue).items():
         waiting = 0  # letters not selected since the last selected one
         for dead in letters_within(admin, partition, span):
             if isinstance(dead, Foreign):
@@ -153,7 +158,7 @@ def survey(
                 continue
             pending += 1
             full = limit is not None and sum(classes.values()) >= limit
-            if full or not which.matches(dead, line.topic):
+            if full or not criteria.matches(dead, queue.topic):
                 waiting += 1
                 continue
             passed_over += waiting
@@ -161,52 +166,52 @@ def survey(
             classes[dead.letter.error_class] += 1
             sources[dead.letter.source.topic] += 1
             spans[partition] = Span(span.start, dead.record.offset + 1)
-    plan = ReplayPlan(line, which, to_topic, classes, sources, passed_over, pending, foreign, spans)
+    plan = ReplayPlan(queue, criteria, to_topic, classes, sources, passed_over, pending, foreign, spans)
     _check_targets(admin, plan)
     return plan
 
 
 def _check_targets(admin: Admin, plan: ReplayPlan) -> None:
     targets = [plan.to_topic] if plan.to_topic is not None else sorted(plan.sources)
-    there = admin.partitions(targets) if targets else {}
+    partitions = admin.partitions(targets) if targets else {}
     for topic in targets:
-        if topic == plan.line.name:
+        if topic == plan.queue.name:
             raise UsageError(f"letters from topic {topic} would go back into it", hint="give --to-topic")
-        if topic not in there:
+        if topic not in partitions:
             raise TopicNotFoundError(
                 f"no topic {topic!r} to replay letters to", hint="create it, or give --to-topic"
             )
 
 
 class Replay:
-    """A replay. Creating it fences any other replay of the line.
+    """A replay. Creating it fences any other replay of the queue.
 
     Args:
         client: The Kafka client.
-        line: The line.
+        queue: The dead letters to read.
         warn: Receives messages for the operator.
 
     Raises:
         KafkaError: The transactions cannot start.
     """
 
-    def __init__(self, client: Client, line: Line, *, warn: Warn = lambda text: None) -> None:
-        line.check()
-        self._line, self._warn = line, warn
+    def __init__(self, client: Client, queue: DeadLetterQueue, *, warn: Warn = lambda text: None) -> None:
+        queue.check()
+        self._queue, self._warn = queue, warn
         self._admin = client.admin()
         try:
-            line.partitions(self._admin)
+            queue.partitions(self._admin)
             # Fences another replay and aborts its open transaction, before anything is read.
-            self._producer: Producer = client.producer(f"{line.group}.replay-{line.name}")
+            self._producer: Producer = client.producer(f"{queue.group}.replay-{queue.name}")
         except BaseException:
             self._admin.close()
             raise
         self._partitions: dict[str, int] = {}
         self._reported = 0
 
-    def plan(self, which: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
+    def plan(self, criteria: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
         """Find the letters that ``run`` is to replay; see ``survey``."""
-        return survey(self._admin, self._line, which, to_topic=to_topic, limit=limit)
+        return survey(self._admin, self._queue, criteria, to_topic=to_topic, limit=limit)
 
     def run(
         self,
@@ -223,7 +228,7 @@ class Replay:
             stopped: Returns whether to stop; the letters of an unfinished transaction are not replayed.
 
         Raises:
-            FencedError: A later replay of the line has taken over.
+            FencedError: A later replay of the queue has taken over.
             DeliveryError: The dead letter topic refuses a letter.
             KafkaError: It cannot continue; the letters replayed so far are marked.
         """
@@ -232,7 +237,7 @@ class Replay:
         outcome = Outcome()
         progress(0, plan.count)
         for partition, span in sorted(plan.spans.items()):
-            batch: list[Dead] = []
+            batch: list[QueuedDeadLetter] = []
             for found in letters_within(self._admin, partition, span):
                 if stopped():
                     break
@@ -261,23 +266,28 @@ class Replay:
             self._admin.close()
 
     def _put_back(
-        self, partition: Partition, batch: Sequence[Dead], end: int, plan: ReplayPlan, outcome: Outcome
+        self,
+        partition: Partition,
+        batch: Sequence[QueuedDeadLetter],
+        end: int,
+        plan: ReplayPlan,
+        outcome: Outcome,
     ) -> None:
-        """Send letters to their topics, others to the end of the line, and the mark, in one transaction."""
+        """Send letters to their topics, others to the end of the queue, and the mark, in one transaction."""
         again: dict[int, str] = {}  # indexes in the batch of letters that stay, and why; "" if not selected
         ready: dict[int, Outgoing] = {}
-        for place, dead in enumerate(batch):
-            if not plan.filter.matches(dead, self._line.topic):
-                again[place] = ""
+        for index, dead in enumerate(batch):
+            if not plan.filter.matches(dead, self._queue.topic):
+                again[index] = ""
                 continue
             try:
-                ready[place] = self._restored(dead.letter, plan.to_topic)
+                ready[index] = self._restored(dead.letter, plan.to_topic)
             except MessageError as error:
-                again[place] = str(error)
-        mark = Outgoing(partition.topic, self._line.mark, str(end).encode(), (), None, partition.partition)
+                again[index] = str(error)
+        mark = Outgoing(partition.topic, self._queue.mark, str(end).encode(), (), None, partition.partition)
         attempts = 0
         while True:
-            kept = [_kept(batch[place].record) for place in sorted(again)]
+            kept = [_kept(batch[index].record) for index in sorted(again)]
             try:
                 self._producer.begin()
                 refusals = self._producer.send([*ready.values(), *kept, mark])
@@ -291,33 +301,33 @@ class Replay:
                     break  # it was committed, and only the answer was lost
                 if attempts == _ATTEMPTS:
                     raise DeliveryError(
-                        f"{self._line.name}: the broker aborted the transaction {attempts} times: {error}",
+                        f"{self._queue.name}: the broker aborted the transaction {attempts} times: {error}",
                         hint="raise transaction.timeout.ms",
                     ) from error
                 continue
             self._producer.abort()
-            places = list(ready)
-            for place, reason, cause in refusals:
-                if place >= len(places):
+            indices = list(ready)
+            for index, reason, cause in refusals:
+                if index >= len(indices):
                     limit = "max.message.bytes" if cause == "size" else "limits on keys and times"
                     raise DeliveryError(
-                        f"topic {self._line.name} rejects an updated letter: {reason}",
+                        f"topic {self._queue.name} rejects an updated letter: {reason}",
                         hint=f"raise its {limit}; nothing is lost",
                     )
-                again[places[place]] = f"topic {ready[places[place]].topic} rejects it: {reason}"
-                del ready[places[place]]
-        for place, reason in sorted(again.items()):
+                again[indices[index]] = f"topic {ready[indices[index]].topic} rejects it: {reason}"
+                del ready[indices[index]]
+        for index, reason in sorted(again.items()):
             if not reason:
                 outcome.passed_over += 1
                 continue
             outcome.kept += 1
-            self._report(f"{_place(partition, batch[place].record.offset)} stays: {reason}")
-        outcome.replayed.update(batch[place].letter.error_class for place in ready)
+            self._report(f"{_place(partition, batch[index].record.offset)} stays: {reason}")
+        outcome.replayed.update(batch[index].letter.error_class for index in ready)
 
     def _is_marked(self, partition: Partition, end: int) -> bool:
         """Return whether our transaction, whose mark is ``end``, was committed."""
         newest = self._admin.end_offsets([partition])[partition]
-        return handled(self._admin, partition, newest, self._line.mark) >= end
+        return handled(self._admin, partition, newest, self._queue.mark) >= end
 
     def _report(self, text: str) -> None:
         self._reported += 1
@@ -326,7 +336,7 @@ class Replay:
         elif self._reported == _MOST_REPORTED + 1:
             self._warn("there are more such letters")
 
-    def _restored(self, letter: Letter, to_topic: str | None) -> Outgoing:
+    def _restored(self, letter: ParsedDeadLetter, to_topic: str | None) -> Outgoing:
         """Return the original record.
 
         Raises:
@@ -337,7 +347,7 @@ class Replay:
             return record._replace(partition=None)  # the topic was recreated with fewer
         return record
 
-    def _original(self, letter: Letter) -> Record | None:
+    def _original(self, letter: ParsedDeadLetter) -> Record | None:
         """Return the record that a letter was made from, if it still exists."""
         try:
             found = self._admin.read(letter.source, letter.offset, 1)
@@ -357,16 +367,21 @@ def _kept(record: Record) -> Outgoing:
 
 
 def dry_plan(
-    client: Client, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
+    client: Client,
+    queue: DeadLetterQueue,
+    criteria: Filter,
+    *,
+    to_topic: str | None = None,
+    limit: int | None = None,
 ) -> ReplayPlan:
     """Find out what a replay would do, without fencing one that is running.
 
     Raises:
         UsageError, KafkaError: As ``survey``.
     """
-    line.check()
+    queue.check()
     admin = client.admin()
     try:
-        return survey(admin, line, which, to_topic=to_topic, limit=limit)
+        return survey(admin, queue, criteria, to_topic=to_topic, limit=limit)
     finally:
         admin.close()

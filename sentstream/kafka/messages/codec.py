@@ -165,22 +165,24 @@ class Codec:
             return None
         if text is not _ABSENT:
             raise MessageFieldError(f"the text field {self._named(message)} holds {_kind(text)}, not text")
-        wanted = ", ".join(TEXT_FIELDS) if self.field is None else _shown(self.field)
-        raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="choose another --text-field")
+        expected = ", ".join(TEXT_FIELDS) if self.field is None else _shown(self.field)
+        raise MessageFieldError(
+            f"no field {expected}; {_listed(message)}", hint="choose another --text-field"
+        )
 
     def _at(self, message: dict[str, Any], path: tuple[str, ...]) -> object:
         """Return the value at the path; null along the path counts as a null text."""
         assert self.field is not None
         if self.field in message:
             return message[self.field]
-        place: Any = message
+        value: Any = message
         for name in path:
-            if place is None:
+            if value is None:
                 return None
-            if type(place) is not dict or name not in place:
+            if type(value) is not dict or name not in value:
                 return _ABSENT
-            place = place[name]
-        return place
+            value = value[name]
+        return value
 
     def _named(self, message: dict[str, Any]) -> str:
         """Return the name of the field that was used, for an error."""
@@ -197,21 +199,21 @@ def _found(message: dict[str, Any]) -> object:
     found: object = _ABSENT
     for _, path in _PATHS:
         if path[0] in message:
-            place = _step(message, path)
-            if place is None:
+            value = _step(message, path)
+            if value is None:
                 found = None
-            elif place is not _ABSENT:
-                return place
+            elif value is not _ABSENT:
+                return value
     return found
 
 
 def _step(message: dict[str, Any], path: tuple[str, ...]) -> object:
-    place: Any = message
+    value: Any = message
     for name in path:
-        if type(place) is not dict or name not in place:
+        if type(value) is not dict or name not in value:
             return _ABSENT
-        place = place[name]
-    return place
+        value = value[name]
+    return value
 
 
 def _no_constant(name: str) -> float:

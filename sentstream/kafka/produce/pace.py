@@ -32,10 +32,10 @@ class Pace:
         self._start = self._last = -1.0
         self._sent = 0
 
-    def wait(self, most: int, stopped: Callable[[], bool]) -> int:
-        """Wait until a row is due; return how many are, at most ``most``; 0 if stopped."""
+    def wait(self, limit: int, stopped: Callable[[], bool]) -> int:
+        """Wait until a row is due; return how many are, at most ``limit``; 0 if stopped."""
         if self._rate is None:
-            return 0 if stopped() else most
+            return 0 if stopped() else limit
         now = self._clock()
         if self._start < 0:
             self._start, self._last = now, now - _STEP
@@ -45,7 +45,7 @@ class Pace:
             now = self._clock()
             if now >= due:
                 ready = int((now - self._start) * self._rate) + 1 - self._sent
-                count = max(1, min(most, ready))
+                count = max(1, min(limit, ready))
                 self._last, self._sent = now, self._sent + count
                 return count
             self._sleep(min(_NAP, due - now))

@@ -142,5 +142,5 @@ def _times(batch: pa.RecordBatch, name: str) -> list[int | None]:
             f"column {name!r} has a time before 1970, which Kafka does not allow",
             hint="leave out --timestamp-column",
         )
-    found: list[int | None] = times.to_pylist()
-    return found
+    moments: list[int | None] = times.to_pylist()
+    return moments

@@ -171,14 +171,14 @@ class Production:
         return Report(self, sent, passes, time.monotonic() - begun)
 
     def _messages(
-        self, most: int, on_file: OnFile = lambda name, number, count: None
+        self, limit: int, on_file: OnFile = lambda name, number, count: None
     ) -> Generator[tuple[Source, int, list[Outgoing]], None, None]:
         """Yield batches of records, with their file and the row number of the first one in it, from 0."""
         for number, source in enumerate(self.sources, start=1):
             on_file(source.name, number, len(self.sources))
             row = 0
             for piece in source.pieces():
-                for batch in read_piece(piece, self.shape.needed, most):
+                for batch in read_piece(piece, self.shape.needed, limit):
                     with naming(source.name):
                         messages = self.shape.messages(batch, self.topic)
                     yield source, row, messages
@@ -197,10 +197,10 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
     except KafkaError as error:
         text = f"{name}, from row {row:,} on: {error.message}; the {sent:,} rows before were sent"
         raise type(error)(text, hint=error.hint) from error
-    for place, reason, cause in refusals:
-        size = len(messages[place].value or b"")
+    for index, reason, cause in refusals:
+        size = len(messages[index].value or b"")
         raise DeliveryError(
-            f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker rejects it: {reason}",
+            f"{name}, row {row + index:,} (from 0), {size:,} bytes: the broker rejects it: {reason}",
             hint=_REMEDIES[cause],
         )
 
@@ -253,20 +253,20 @@ def prepare(
         kafka.check()
         admin = kafka.admin()
         try:
-            there = admin.partitions([topic]).get(topic)
-            if there is None and partitions is None:
+            existing = admin.partitions([topic]).get(topic)
+            if existing is None and partitions is None:
                 raise TopicNotFoundError(
                     f"no topic {topic!r}",
                     hint="create it, add --partitions N to have it created, or check --topic",
                 )
-            if there is None and not dry:
+            if existing is None and not dry:
                 assert partitions is not None
                 create_topic(admin, topic, partitions, warn=warn)
-            if there is not None and partitions not in (None, there):
-                warn(f"topic {topic} already exists, with {there} partition{'' if there == 1 else 's'}")
+            if existing is not None and partitions not in (None, existing):
+                warn(f"topic {topic} already exists, with {existing} partition{'' if existing == 1 else 's'}")
         finally:
             admin.close()
-        yield Production(sources, topic, there or partitions or 0, shape, kafka)
+        yield Production(sources, topic, existing or partitions or 0, shape, kafka)
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ _TEXTS = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
 
 
 @dataclass(frozen=True)
-class About:
+class ModelInfo:
     """The model and what runs it.
 
     Attributes:
@@ -65,14 +65,14 @@ class Scoring(Protocol):
     """Scores texts."""
 
     @property
-    def about(self) -> About:
+    def model_info(self) -> ModelInfo:
         """The model and what runs it."""
 
     def score(self, texts: pa.Array) -> Scored:
         """Score n texts; return n rows with only the scorer's columns, and the tally."""
 
 
-class Here:
+class InProcessScoring:
     """Scores in the calling thread, and in more threads for a large batch.
 
     Args:
@@ -84,7 +84,7 @@ class Here:
     def __init__(self, model: Model, prefix: str = PREFIX, abstain: float | None = None) -> None:
         self._scorer = model.scorer(text_column=TEXT_COLUMN, prefix=prefix, columns=[], abstain=abstain)
         schema = self._scorer.output_schema(_TEXTS)
-        self.about = About(
+        self.model_info = ModelInfo(
             model.name,
             model.version,
             model.digest,
@@ -100,7 +100,7 @@ class Here:
 
     def score(self, texts: pa.Array) -> Scored:
         batch = pa.RecordBatch.from_arrays([texts], schema=_TEXTS)
-        threads = min(self.about.threads, max(1, len(batch) // _PIECE))
+        threads = min(self.model_info.threads, max(1, len(batch) // _PIECE))
         if threads == 1:
             return self._scorer.score(batch)
         size = -(-len(batch) // threads)
@@ -115,12 +115,12 @@ class Here:
         return Scored(table.to_batches()[0], tally, words, unknown)
 
 
-class Apart:
-    """Scores in a separate process; not thread-safe. Use ``apart`` to create it."""
+class ChildProcessScoring:
+    """Scores in a separate process; not thread-safe. Use ``in_child_process`` to create it."""
 
     def __init__(self, process: Any, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
-        self.about: About = self._answer()
+        self.model_info: ModelInfo = self._answer()
 
     @property
     def pid(self) -> int:
@@ -132,7 +132,7 @@ class Apart:
         with suppress(BrokenPipeError):  # ``_answer`` raises the cause
             self._pipe.send_bytes(batch.serialize())
         counts: tuple[Tally, int, int | None] = self._answer()
-        return Scored(pa.ipc.read_record_batch(self._pipe.recv_bytes(), self.about.schema), *counts)
+        return Scored(pa.ipc.read_record_batch(self._pipe.recv_bytes(), self.model_info.schema), *counts)
 
     def _answer(self) -> Any:
         try:
@@ -149,17 +149,21 @@ class Apart:
 
 
 @contextmanager
-def here(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[Here]:
-    """Open a model in this process, with the arguments and errors of ``apart``."""
+def in_this_process(
+    model: ModelOptions, prefix: str, abstain: float | None = None
+) -> Iterator[InProcessScoring]:
+    """Open a model in this process, with the arguments and errors of ``in_child_process``."""
     yield _open(model, prefix, abstain)
 
 
-def _open(model: ModelOptions, prefix: str, abstain: float | None) -> Here:
-    return Here(open_model(model), prefix, abstain)
+def _open(model: ModelOptions, prefix: str, abstain: float | None) -> InProcessScoring:
+    return InProcessScoring(open_model(model), prefix, abstain)
 
 
 @contextmanager
-def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[Apart]:
+def in_child_process(
+    model: ModelOptions, prefix: str, abstain: float | None = None
+) -> Iterator[ChildProcessScoring]:
     """Open a model in a separate process, which ends with the block.
 
     Args:
@@ -173,19 +177,19 @@ def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Ite
         ProviderError: The provider cannot run here.
     """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    parent_end, child_end = context.Pipe()
     process = context.Process(
         target=_serve,
-        args=(theirs, model, prefix, abstain),
+        args=(child_end, model, prefix, abstain),
         name="score",
         daemon=True,
     )
     process.start()
-    theirs.close()
+    child_end.close()
     try:
-        yield Apart(process, ours)
+        yield ChildProcessScoring(process, parent_end)
     finally:
-        ours.close()
+        parent_end.close()
         process.join(_PATIENCE)
         if process.is_alive():
             process.kill()
@@ -202,7 +206,7 @@ def _serve(pipe: Connection, model: ModelOptions, prefix: str, abstain: float | 
     except SentstreamError as error:
         pipe.send(error)
         return
-    pipe.send(scoring.about)
+    pipe.send(scoring.model_info)
     while True:
         try:
             data = pipe.recv_bytes()

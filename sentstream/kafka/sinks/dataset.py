@@ -24,7 +24,7 @@ from sentstream.dataset.partitions import check_columns
 from sentstream.errors import OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.clients.api import Origin, Partition
 from sentstream.kafka.sinks import dataset_files as files
-from sentstream.kafka.sinks.dataset_files import PARTITION_COLUMNS, Facts, PartitionColumn, Reach
+from sentstream.kafka.sinks.dataset_files import PARTITION_COLUMNS, FileMetadata, PartitionColumn, Reach
 from sentstream.kafka.sinks.open_file import OpenFile, Tail, explaining
 from sentstream.storage.whole_file import check_exclusive, make_directory
 
@@ -140,7 +140,7 @@ class Dataset:
         self._ends.pop(partition, None)
         return files.reach(self._directory, partition)
 
-    def facts(self, partition: Partition) -> Iterator[Facts]:
+    def facts(self, partition: Partition) -> Iterator[FileMetadata]:
         """Yield the metadata of the partition's files, those of the last directory and offset first.
 
         Raises:
@@ -148,7 +148,7 @@ class Dataset:
             OutputWriteError: A directory cannot be read.
         """
         for path, start in sorted(files.files_of(self._directory, partition), reverse=True):
-            yield files.read_facts(path, partition, start)
+            yield files.read_file_metadata(path, partition, start)
 
     def stamp(self, origins: Mapping[str, Origin]) -> None:
         """Record these topic ids in the metadata of all later files."""
@@ -259,18 +259,18 @@ class Dataset:
         hint = "choose another directory"
         path = None
         for path in files.all_files(self._directory):
-            there = tuple(part.partition("=")[0] for part in path.relative_to(self._directory).parts[:-1])
-            if there != self._by:
+            columns = tuple(part.partition("=")[0] for part in path.relative_to(self._directory).parts[:-1])
+            if columns != self._by:
                 raise OutputExistsError(
-                    f"{path} was written {_named(there)}, but this run writes {_named(self._by)}: "
+                    f"{path} was written {_named(columns)}, but this run writes {_named(self._by)}: "
                     "readers could not read both together",
                     hint=hint,
                 )
         if path is not None:
-            theirs, ours = (
+            found, expected = (
                 {one.name: one.type for one in schema} for schema in (files.schema_of(path), self._schema)
             )
-            differing = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+            differing = [name for name in {**found, **expected} if found.get(name) != expected.get(name)]
             if differing:
                 raise OutputExistsError(
                     f"{path} has different columns than this run writes: {', '.join(differing)}", hint=hint
@@ -283,8 +283,8 @@ class Dataset:
         if tail.since is None:
             tail.since = time.monotonic()
         added: list[pa.RecordBatch] = []
-        for place, found in files.by_directory(partition, _from(rows, tail.next_offset), self._by):
-            directory = self._directory / place
+        for path, found in files.by_directory(partition, _from(rows, tail.next_offset), self._by):
+            directory = self._directory / path
             end = self._end(partition, directory)
             run = found if end is None else _from(found, end)
             if not len(run):

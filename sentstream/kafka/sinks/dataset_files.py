@@ -101,7 +101,7 @@ def _directory(partition: Partition, time: int, columns: Sequence[PartitionColum
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileMetadata:
     """The metadata of a file.
 
     Attributes:
@@ -154,7 +154,7 @@ def end_in(directory: Path, partition: Partition) -> int | None:
             last, path = start, entry.path
     if not path:
         return None
-    end = read_facts(path, partition, last).next_offset
+    end = read_file_metadata(path, partition, last).next_offset
     try:
         sync_directory(directory)
     except OSError as error:
@@ -175,7 +175,7 @@ def reach(directory: Path, partition: Partition) -> Reach | None:
         InputFormatError: A file is damaged, or was written by another program.
         OutputWriteError: A directory cannot be read.
     """
-    found = [read_facts(path, partition, start) for path, start in files_of(directory, partition)]
+    found = [read_file_metadata(path, partition, start) for path, start in files_of(directory, partition)]
     if not found:
         return None
     return Reach(max(facts.complete_to for facts in found), max(facts.letters_to for facts in found))
@@ -262,8 +262,8 @@ def _entries(directory: Path, partition: Partition | None = None) -> Iterator[os
 def _scan(directory: str | Path) -> list[os.DirEntry[str]]:
     """Return the entries of a directory; [] if it does not exist."""
     try:
-        with os.scandir(directory) as found:
-            return list(found)
+        with os.scandir(directory) as entries:
+            return list(entries)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -276,7 +276,7 @@ def _may_hold(column: str, value: str, partition: Partition) -> bool:
     return column != "partition" or value == str(partition.partition)
 
 
-def read_facts(path: str, partition: Partition, start: int) -> Facts:
+def read_file_metadata(path: str, partition: Partition, start: int) -> FileMetadata:
     """Read the metadata of a file.
 
     Args:
@@ -289,18 +289,18 @@ def read_facts(path: str, partition: Partition, start: int) -> Facts:
     """
     with _explaining_damage(path):
         metadata: Mapping[bytes, bytes] = pq.read_metadata(path).metadata or {}
-    said = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
-    origin = said.get(TOPIC), said.get(PARTITION)
-    offset = said.get(NEXT_OFFSET, "")
-    complete = said.get(COMPLETE_TO, offset)
+    fields = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
+    origin = fields.get(TOPIC), fields.get(PARTITION)
+    offset = fields.get(NEXT_OFFSET, "")
+    complete = fields.get(COMPLETE_TO, offset)
     expected = partition.topic, str(partition.partition)
     if origin != expected or not offset.isdigit() or not complete.isdigit() or int(offset) <= start:
         raise InputFormatError(
             f"{path} does not record its last offset: its metadata {NEXT_OFFSET} is missing or wrong",
             hint="was it rewritten by another program? Write derived files to another directory",
         )
-    letters, topic, cluster = said.get(LETTERS_TO, ""), said.get(TOPIC_ID), said.get(CLUSTER_ID)
-    return Facts(
+    letters, topic, cluster = fields.get(LETTERS_TO, ""), fields.get(TOPIC_ID), fields.get(CLUSTER_ID)
+    return FileMetadata(
         path,
         start,
         int(offset),

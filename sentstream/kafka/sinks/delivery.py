@@ -11,7 +11,7 @@ from sentstream.kafka.dead_letters.letter import DeadLetter, dead_letter_topic
 
 
 @dataclass
-class Letters:
+class DeadLetterTarget:
     """The destination of dead letters.
 
     Attributes:
@@ -42,7 +42,7 @@ class Delivery:
     """
 
     def __init__(
-        self, producer: Producer, consumer: Consumer, letters: Letters, *, exactly_once: bool
+        self, producer: Producer, consumer: Consumer, letters: DeadLetterTarget, *, exactly_once: bool
     ) -> None:
         self._producer, self._consumer = producer, consumer
         self.letters, self._exactly_once = letters, exactly_once
@@ -83,17 +83,17 @@ class Delivery:
                 break
             self._producer.abort()
             if not self._exactly_once:  # the other messages are already written
-                waiting = [waiting[refusal.place] for refusal in refusals]
-                refusals = [refusal._replace(place=index) for index, refusal in enumerate(refusals)]
+                waiting = [waiting[refusal.position] for refusal in refusals]
+                refusals = [refusal._replace(position=index) for index, refusal in enumerate(refusals)]
             for refusal in refusals:
-                origin, sent = waiting[refusal.place]
+                origin, sent = waiting[refusal.position]
                 if isinstance(origin, DeadLetter):
-                    waiting[refusal.place] = origin, self._lighter(origin, sent, refusal)
+                    waiting[refusal.position] = origin, self._without_cause(origin, sent, refusal)
                 else:
                     kind = MessageSizeError if refusal.cause == "size" else MessageRefusedError
                     letter = DeadLetter(origin, kind(f"the broker rejects the result: {refusal.reason}"))
                     refused.append(letter)
-                    waiting[refusal.place] = letter, self.letters.outgoing(letter)
+                    waiting[refusal.position] = letter, self.letters.outgoing(letter)
         if self._exactly_once:
             self._producer.add_offsets(offsets, self._consumer.group())
             self.committing = True
@@ -104,7 +104,7 @@ class Delivery:
         self.committing = False
         return refused
 
-    def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
+    def _without_cause(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
         """Return a refused dead letter without the cause: its timestamp, or if too large, its large parts.
 
         Raises:

@@ -92,8 +92,8 @@ class OpenFile:
 
     def foreseen(self, ratio: float) -> float:
         """Return the estimated size of the file if it ended now; ``ratio`` is used until one is measured."""
-        there = 0 if self._out is None else self._out.tell()
-        return there + self.waiting * (self.ratio or ratio)
+        written = 0 if self._out is None else self._out.tell()
+        return written + self.waiting * (self.ratio or ratio)
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Add n >= 1 rows."""

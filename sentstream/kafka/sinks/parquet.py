@@ -112,19 +112,19 @@ class ParquetSink:
                 sent[one] = sent.get(one, 0) + 1
             else:
                 dead.setdefault(one, []).append(letter)
-        places: dict[Partition, list[int]] = {}
-        for place, record in enumerate(work.records):
-            places.setdefault(Partition(record.topic, record.partition), []).append(place)
+        indices: dict[Partition, list[int]] = {}
+        for index, record in enumerate(work.records):
+            indices.setdefault(Partition(record.topic, record.partition), []).append(index)
         now = time.monotonic()
         # Known only for the whole batch: reported with its first partition.
         truncated, samples, seen = work.tally.truncated, work.samples(), work.seen
         for one, next_offset in work.offsets.items():
-            rows = rows_of(work, places.get(one, []))
+            rows = rows_of(work, indices.get(one, []))
             try:
                 added = self._dataset.append(one, rows, next_offset, self._committed[one])
             except Superseded as error:
                 raise StaleGenerationError(str(error)) from error
-            taken = [work.records[place] for place in places.get(one, [])]
+            taken = [work.records[index] for index in indices.get(one, [])]
             taken += [letter.record for letter in dead.get(one, [])]
             done = replace(
                 counted(added, work.tally.labels),

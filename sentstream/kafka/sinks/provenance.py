@@ -16,7 +16,7 @@ from sentstream.kafka.dead_letters.letter import (
     SOURCE_TOPIC_ID,
 )
 from sentstream.kafka.sinks.dataset import Dataset
-from sentstream.kafka.sinks.dataset_files import Facts
+from sentstream.kafka.sinks.dataset_files import FileMetadata
 
 _MOST_RECORDS = 500  # records that a file is compared with
 _LETTERS = 5000  # dead letters per read
@@ -87,9 +87,9 @@ class Provenance:
             while records := admin.read(Partition(letters, number), position, _LETTERS):
                 position = records[-1].offset + 1
                 for record in records:
-                    said = dict(record.headers)
-                    if source.items() <= said.items():
-                        offset = said.get(SOURCE_OFFSET) or b""
+                    headers = dict(record.headers)
+                    if source.items() <= headers.items():
+                        offset = headers.get(SOURCE_OFFSET) or b""
                         end = max(end, int(offset) + 1 if offset.isdigit() else 0)
         return end
 
@@ -137,7 +137,7 @@ class Provenance:
         records = self._admin.read(partition, 0, 1)
         return records[0].offset if records else self._admin.end_offsets([partition])[partition]
 
-    def _is_of(self, facts: Facts, partition: Partition) -> bool:
+    def _is_of(self, facts: FileMetadata, partition: Partition) -> bool:
         """Return whether a file's last rows match the records of a partition."""
         if facts.next_offset > self._admin.end_offsets([partition])[partition]:
             return False
@@ -153,7 +153,7 @@ class Provenance:
         return False
 
 
-def _difference(theirs: Origin, ours: Origin) -> str:
-    if theirs.cluster != ours.cluster:
-        return f"it is from cluster {theirs.cluster}, not {ours.cluster}"
-    return f"its ID is {theirs.topic}, not {ours.topic}, so it was deleted and recreated"
+def _difference(recorded: Origin, current: Origin) -> str:
+    if recorded.cluster != current.cluster:
+        return f"it is from cluster {recorded.cluster}, not {current.cluster}"
+    return f"its ID is {recorded.topic}, not {current.topic}, so it was deleted and recreated"

@@ -34,10 +34,10 @@ def rows_schema(scored: pa.Schema) -> pa.Schema:
     return pa.schema([*_RECORD, *scored], scored.metadata)
 
 
-def rows_of(work: Work, places: list[int]) -> pa.RecordBatch:
-    """Return the rows of those records of a batch whose indexes are in ``places``."""
-    records = [work.records[place] for place in places]
-    scored = work.scored.take(pa.array(places, pa.int64()))
+def rows_of(work: Work, indices: list[int]) -> pa.RecordBatch:
+    """Return the rows of those records of a batch whose indexes are in ``indices``."""
+    records = [work.records[index] for index in indices]
+    scored = work.scored.take(pa.array(indices, pa.int64()))
     columns: list[Any] = [
         [record.topic for record in records],
         [record.partition for record in records],
@@ -46,7 +46,7 @@ def rows_of(work: Work, places: list[int]) -> pa.RecordBatch:
         [record.key for record in records],
         [list(record.headers) for record in records],
         [record.value for record in records],
-        [work.texts[place] for place in places],
+        [work.texts[index] for index in indices],
     ]
     arrays = [pa.array(column, one.type) for column, one in zip(columns, _RECORD, strict=True)]
     return pa.RecordBatch.from_arrays([*arrays, *scored.columns], schema=rows_schema(scored.schema))

@@ -16,9 +16,9 @@ def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
     labels, tombstones = dict(work.tally.labels), work.tombstones
     unlabeled = work.tally.unlabeled - tombstones
     if refused:
-        places = {id(record): index for index, record in enumerate(work.records)}
+        index_of = {id(record): index for index, record in enumerate(work.records)}
         for letter in refused:
-            label = work.scored.column(0)[places[id(letter.record)]].as_py()
+            label = work.scored.column(0)[index_of[id(letter.record)]].as_py()
             if letter.record.value is None:
                 tombstones -= 1
             elif label is None:

@@ -102,8 +102,8 @@ class Drift(Collector, Observer):
     def _distances(self, seen: Distribution) -> dict[str, float]:
         if self._baseline is None or seen.texts < LEAST_TEXTS:
             return {}
-        found = self._baseline.texts.distances(seen)
-        return {of: found[of] for of in found if of != "labels" or self._baseline.labels}
+        distances = self._baseline.texts.distances(seen)
+        return {name: distances[name] for name in distances if name != "labels" or self._baseline.labels}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges with their current values."""

@@ -57,13 +57,13 @@ class Health(Observer):
         stuck = [one for one in sorted(owned) if now - self._well.get(one, now) > self._patience]
         if not stuck:
             return None
-        said = [
+        descriptions = [
             f"{_name(one)} has made no progress {self._since(self._well[one])}, {self._left_over(one)}"
             for one in stuck
         ]
         if self._abort is not None:
-            said.append(f"the last transaction was aborted: {self._abort}")
-        return "; ".join(said)
+            descriptions.append(f"the last transaction was aborted: {self._abort}")
+        return "; ".join(descriptions)
 
     def waiting(self) -> str | None:
         """Return why no message can be read yet, in one line; None if it is ready."""

@@ -64,7 +64,7 @@ class Server:
             wrong_host = isinstance(error, socket.gaierror) or _is_about_the_address(error)
             where = self._host or "all addresses"
             raise UsageError(
-                f"--metrics-port {self._port}: cannot listen on {where}: {_said(error)}",
+                f"--metrics-port {self._port}: cannot listen on {where}: {_reason_of(error)}",
                 hint="--metrics-host takes an address of this machine, e.g. 127.0.0.1 or ::1"
                 if wrong_host
                 else "choose another port, or 0 for any free port",
@@ -127,7 +127,7 @@ def _listening(host: str | None, port: int) -> socket.socket:
     return socket.create_server((address, port, *scope), family=family, dualstack_ipv6=both)
 
 
-def _said(error: OSError) -> str:
+def _reason_of(error: OSError) -> str:
     """Return only the reason, without the address that ``create_server`` appends."""
     if isinstance(error, socket.gaierror) or error.errno is None:
         return error.strerror or str(error)

@@ -129,7 +129,7 @@ class Metrics(Observer):
             ["topic", "partition"],
             registry=registry,
         )
-        self._newest = _Late(
+        self._newest = _HiddenUntilSet(
             Gauge(
                 "sentstream_newest_record_timestamp_seconds",
                 "The largest timestamp of the last batch's records.",
@@ -220,9 +220,9 @@ class _Delays(Collector):
         """Count records with these times; those without one are left out, future ones count as now."""
         stamps = np.asarray(times, np.int64)
         seconds = np.maximum(0.0, now - stamps[stamps >= 0] / 1000)
-        found = np.bincount(np.searchsorted(DELAYS, seconds), minlength=len(DELAYS) + 1)
+        counts = np.bincount(np.searchsorted(DELAYS, seconds), minlength=len(DELAYS) + 1)
         with self._lock:
-            self._counts += found
+            self._counts += counts
             self._sum += float(seconds.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
@@ -233,7 +233,7 @@ class _Delays(Collector):
         yield HistogramMetricFamily(self._name, self._documentation, buckets=buckets, sum_value=total)
 
 
-class _Late:
+class _HiddenUntilSet:
     """A gauge that is hidden until it has a value: a time of 0 would raise an alert."""
 
     def __init__(self, gauge: Gauge, registry: CollectorRegistry) -> None:

@@ -25,10 +25,10 @@ def score_histogram(histogram: Data, labels: Sequence[str], title: str) -> Html:
     bins = len(rows[0]) if rows else 1
     first = 0
     if low == 0:  # the highest probability is never below chance, so leave out empty bins at the start
-        used = [place for place in range(bins) if any(counts[place] for counts in rows)]
+        used = [index for index in range(bins) if any(counts[index] for counts in rows)]
         first = min(used, default=0) * 10 // bins * bins // 10
     low = low + (high - low) * first / bins
-    totals = [sum(counts[place] for counts in rows) for place in range(first, bins)]
+    totals = [sum(counts[index] for counts in rows) for index in range(first, bins)]
     ticks = round_ticks(0, max(totals, default=1) or 1)
     shapes = [
         axes(
@@ -45,15 +45,15 @@ def score_histogram(histogram: Data, labels: Sequence[str], title: str) -> Html:
             shapes.append(tick_x(_HEIGHT, words, (tick - low) / (high - low)))
     kinds = dict(zip(labels, label_kinds(labels), strict=True))
     step = (high - low) / len(totals)
-    for place in range(len(totals)):
-        left, right = (x_at(edge / len(totals)) for edge in (place, place + 1))
+    for index in range(len(totals)):
+        left, right = (x_at(edge / len(totals)) for edge in (index, index + 1))
         ends = [
             signed(low + step * edge) if signs else percent(low + step * edge, 1)
-            for edge in (place, place + 1)
+            for edge in (index, index + 1)
         ]
         floor = 0
         for label, counts in zip(histogram["labels"], rows, strict=True):
-            number = counts[first + place]
+            number = counts[first + index]
             if not number:
                 continue
             top, bottom = (y_at(_HEIGHT, part / ticks[-1]) for part in (floor + number, floor))

@@ -38,7 +38,7 @@ def csv_tables(data: Data) -> Iterator[tuple[str, str]]:
 
 
 def _figures_head(labels: Sequence[str], *, valued: bool) -> list[str]:
-    shares = [f"{label}_{what}" for label in labels for what in ("rows", "share", "low", "high")]
+    shares = [f"{label}_{suffix}" for label in labels for suffix in ("rows", "share", "low", "high")]
     return ["rows", "labeled", *shares, *(["value", "value_low", "value_high"] if valued else [])]
 
 

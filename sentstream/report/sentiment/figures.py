@@ -67,8 +67,8 @@ def share_words(figures: Data, label: str, digits: int = 1) -> str:
 
 def labels_shown(data: Data) -> list[str]:
     """The labels of an analysis, including ``uncertain`` if any row has it."""
-    there = [share["label"] for share in data["scores"]["figures"]["shares"]]
-    return there or list(data["labels"])
+    present = [share["label"] for share in data["scores"]["figures"]["shares"]]
+    return present or list(data["labels"])
 
 
 def is_valued(data: Data) -> bool:
@@ -76,10 +76,10 @@ def is_valued(data: Data) -> bool:
     return data["scores"]["values"] is not None
 
 
-def rows_told(figures: Data) -> str:
+def row_count_text(figures: Data) -> str:
     """The number of labeled rows, and whether these are few.
 
-    >>> rows_told({"labeled": 12, "few": True})
+    >>> row_count_text({"labeled": 12, "few": True})
     '12, few rows'
     """
     return f"{count(figures['labeled'])}{f', {FEW}' if figures['few'] else ''}"
@@ -94,7 +94,7 @@ def figures_row(figures: Data | None, labels: Sequence[str], *, valued: bool) ->
     """The figures of some rows as table cells; dashes for a gap."""
     if figures is None:
         return ["no rows", *[NOTHING] * (len(labels) + 2 * valued)]
-    cells = [rows_told(figures), *(share_words(figures, label) for label in labels)]
+    cells = [row_count_text(figures), *(share_words(figures, label) for label in labels)]
     if valued:
         cells += [signed(figures["value"]), signed_interval(figures["value_interval"])]
     return cells
@@ -182,7 +182,7 @@ def quality_rows(data: Data) -> list[tuple[str, str]]:
     if quality is None:
         return rows
     repeats = quality["repeats"]
-    about = "" if repeats["sampled"] == 1 else "about "
+    prefix = "" if repeats["sampled"] == 1 else "about "
     labeled = figures["labeled"]
     rows += [
         ("null texts", count(quality["null"])),
@@ -192,10 +192,10 @@ def quality_rows(data: Data) -> list[tuple[str, str]]:
         rows.append(("texts without a label", count(quality["unlabeled"])))
     rows += [
         (f"truncated at {count(quality['max_chars'])} characters", count(quality["cut"])),
-        ("distinct texts", f"{about}{count(repeats['distinct'])}"),
+        ("distinct texts", f"{prefix}{count(repeats['distinct'])}"),
         (
             "repeats of an earlier text",
-            f"{about}{count(repeats['repeated'])}, {percent(repeats['repeated'] / labeled, 1)}"
+            f"{prefix}{count(repeats['repeated'])}, {percent(repeats['repeated'] / labeled, 1)}"
             if labeled
             else NOTHING,
         ),
@@ -216,8 +216,8 @@ def _language_rows(languages: Data) -> list[tuple[str, str]]:
     rows = [("texts mostly in non-Latin letters", percent(other / looked_at, 1) + more)]
     if languages["long"] is not None:
         share = percent(languages["strange"] / languages["long"] if languages["long"] else None, 1)
-        told = f"Latin-script texts of {languages['least_words']} or more words"
-        rows.append((f"{told} with under half the words known", share))
+        population = f"Latin-script texts of {languages['least_words']} or more words"
+        rows.append((f"{population} with under half the words known", share))
     return rows
 
 

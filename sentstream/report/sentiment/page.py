@@ -72,8 +72,8 @@ def _tiles(data: Data) -> Html:
         return tag("p", "No row has a label: all texts are null, empty or white space only.")
     facts = []
     if is_valued(data):
-        told = f"95 %: {signed_interval(figures['value_interval'])}"
-        facts.append(("mean value, −1 to +1", signed(figures["value"]), told))
+        interval = f"95 %: {signed_interval(figures['value_interval'])}"
+        facts.append(("mean value, −1 to +1", signed(figures["value"]), interval))
     facts += [
         (share["label"], percent(share["share"], 1), f"95 %: {share_interval(share['interval'])}")
         for share in figures["shares"]

@@ -33,7 +33,7 @@ from sentstream.report.sentiment.figures import (
     model_words,
     quality_rows,
     rest_name,
-    rows_told,
+    row_count_text,
     share_interval,
     share_of,
     signed,
@@ -201,12 +201,12 @@ def words(data: Data) -> Section:
             )
             for word in one["words"]
         ]
-        made = (
+        content = (
             table((one["label"], "here", "elsewhere", "z"), rows)
             if rows
             else tag("p", f"No word is typical enough of {one['label']}.", class_="note")
         )
-        parts.append(made)
+        parts.append(content)
     drawn = found["of"] > found["rows"]
     sample = f" Counted in a sample of {count(found['rows'])} of {count(found['of'])} rows." if drawn else ""
     return section(
@@ -439,7 +439,7 @@ def _legend(labels: Sequence[str], *, lines: bool = False) -> Html:
 def _few_cell(figures: Data) -> Html:
     if figures["few"]:
         return tag("td", count(figures["labeled"]), tag("small", FEW), class_="few")
-    return tag("td", rows_told(figures))
+    return tag("td", row_count_text(figures))
 
 
 def _share_with_ends(figures: Data, label: str) -> Html:
@@ -454,8 +454,8 @@ def _value_scale(groups: Sequence[Data]) -> tuple[float, float]:
     """The values at the edges of the whiskers' cells, symmetric around 0."""
     sure = [one for one in groups if one["value"] is not None and not one["few"]]
     sure = sure or [one for one in groups if one["value"] is not None]
-    most = max((abs(end) for one in sure for end in one["value_interval"]), default=1.0)
-    edge = min(1.0, max(0.1, -(-most * 10 // 1) / 10))
+    maximum = max((abs(end) for one in sure for end in one["value_interval"]), default=1.0)
+    edge = min(1.0, max(0.1, -(-maximum * 10 // 1) / 10))
     return -edge, edge
 
 
@@ -464,10 +464,10 @@ def _histogram_rows(histogram: Data) -> list[tuple[str, ...]]:
     bins = len(histogram["rows"][0]) if histogram["rows"] else 0
     step = (high - low) / max(1, bins)
     rows = []
-    for place in range(bins):
-        numbers = [counts[place] for counts in histogram["rows"]]
+    for index in range(bins):
+        numbers = [counts[index] for counts in histogram["rows"]]
         if any(numbers):
-            ends = (low + step * place, low + step * (place + 1))
+            ends = (low + step * index, low + step * (index + 1))
             words = signed_interval(ends) if low < 0 else share_interval(ends)
             rows.append((words, *map(count, numbers)))
     return rows

@@ -76,16 +76,16 @@ def sentiment_tables(data: Data) -> Iterator[RenderableType]:
         rows = [(name, *figures_row(one, labels, valued=valued)) for name, one in named]
         yield from _table(f"By {grouping['column']}", (grouping["column"], *head), rows)
     if data["words"] is not None and data["words"]["labels"]:
-        listed = [
+        table_rows = [
             (one["label"], ", ".join(word["word"] for word in one["words"][:_MOST_WORDS]) or NOTHING)
             for one in data["words"]["labels"]
         ]
-        yield from _table("Words that set the labels apart", (), listed, words=True)
+        yield from _table("Words that set the labels apart", (), table_rows, words=True)
     for one in data["examples"] or ():
-        listed = [
+        table_rows = [
             (_strength(example), example["text"].replace("\n", " ")) for example in one["rows"][:_MOST_TEXTS]
         ]
-        yield from _table(f"Most {one['kind']}", (), listed, words=True)
+        yield from _table(f"Most {one['kind']}", (), table_rows, words=True)
     if data["comparison"] is not None:
         yield from _comparison(data)
     yield from _training(data)
@@ -128,15 +128,15 @@ def _table(
 ) -> Iterator[RenderableType]:
     if not rows:
         return
-    made = Table(
+    table = Table(
         *map(printable, head), title=printable(title), title_justify="left", title_style="bold", box=None,
         show_header=bool(head), pad_edge=False, header_style="dim",
     )  # fmt: skip
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    for column in made.columns[1:]:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    for column in table.columns[1:]:
         if not words:
             column.justify = "right"
         column.overflow = "fold"
-    yield made
+    yield table
     yield Text()

@@ -23,7 +23,7 @@ from sentstream.report.axes import (
     y_at,
 )
 from sentstream.report.charts import label_kinds
-from sentstream.report.sentiment.figures import rows_told, share_of, signed, signed_interval
+from sentstream.report.sentiment.figures import row_count_text, share_of, signed, signed_interval
 from sentstream.report.words import Data, percent
 
 _WIDE = 920
@@ -37,8 +37,8 @@ def value_over_time(timeline: Data) -> Html:
     """A chart of the mean value of each bucket, with its interval shaded."""
     buckets = timeline["buckets"]
     figures = [bucket["figures"] for bucket in buckets]
-    there = [one for one in figures if one and one["value"] is not None]
-    sure = [one for one in there if not one["few"]] or there
+    valued = [one for one in figures if one and one["value"] is not None]
+    sure = [one for one in valued if not one["few"]] or valued
     ends = [end for one in sure for end in one["value_interval"]]
     ticks = round_ticks(min(0.0, *ends), max(0.0, *ends))
     low, high = ticks[0], ticks[-1]
@@ -56,9 +56,9 @@ def value_over_time(timeline: Data) -> Html:
         for run in _runs([one if one and one["value"] is not None else None for one in figures]):
             shapes += _band(width, run, len(buckets), lambda one: [at(end) for end in one["value_interval"]])
             shapes.append(_line(width, run, len(buckets), lambda one: at(one["value"]), "first"))
-        for place, one in enumerate(figures):
+        for index, one in enumerate(figures):
             if one and one["value"] is not None:
-                x, y = _x(width, place, len(buckets)), y_at(_HEIGHT, at(one["value"]))
+                x, y = _x(width, index, len(buckets)), y_at(_HEIGHT, at(one["value"]))
                 kind = "ring" if one["few"] else "dot"
                 shapes.append(tag("circle", cx=x, cy=y, r=2.5 if len(buckets) > 40 else 3.5, class_=kind))
         shapes += _columns(timeline, width, _HEIGHT, _value_words)
@@ -92,14 +92,14 @@ def shares_over_time(timeline: Data, labels: Sequence[str]) -> Html:
                 shapes += _band(width, run, len(buckets), ends, f"tint l{kind}")
                 shapes.append(_line(width, run, len(buckets), middle, f"label l{kind}"))
                 if len(run) == 1:
-                    place, one = run[0]
-                    x, y = _x(width, place, len(buckets)), y_at(_HEIGHT, middle(one))
+                    index, one = run[0]
+                    x, y = _x(width, index, len(buckets)), y_at(_HEIGHT, middle(one))
                     shapes.append(tag("circle", cx=x, cy=y, r=3, class_=f"label l{kind}"))
 
-        def told(one: Data) -> str:
+        def tooltip(one: Data) -> str:
             return ", ".join(f"{share['label']} {percent(share['share'], 1)}" for share in one["shares"])
 
-        shapes += _columns(timeline, width, _HEIGHT, told)
+        shapes += _columns(timeline, width, _HEIGHT, tooltip)
         return quiet_svg(_HEIGHT, "Share of each label over time, with 95 % intervals", shapes, width)
 
     return _both(draw)
@@ -123,20 +123,20 @@ def rows_over_time(timeline: Data) -> Html:
             )
         ]
         step = (x_at(1, width) - LEFT) / len(buckets)
-        for place, one in enumerate(figures):
+        for index, one in enumerate(figures):
             if one and one["labeled"]:
                 y = y_at(_SHORT, one["labeled"] / ticks[-1])
                 shapes.append(
                     tag(
                         "rect",
-                        x=LEFT + place * step + step * 0.1,
+                        x=LEFT + index * step + step * 0.1,
                         y=y,
                         width=max(0.8, step * 0.8),
                         height=y_at(_SHORT, 0) - y,
                         class_="mass",
                     )
                 )
-        shapes += _columns(timeline, width, _SHORT, lambda one: f"{rows_told(one)} with a label")
+        shapes += _columns(timeline, width, _SHORT, lambda one: f"{row_count_text(one)} with a label")
         return quiet_svg(_SHORT, "Rows over time", shapes, width)
 
     return _both(draw)
@@ -145,7 +145,7 @@ def rows_over_time(timeline: Data) -> Html:
 def _value_words(one: Data) -> str:
     if one["value"] is None:
         return "no labeled rows"
-    return f"{signed(one['value'])} ({signed_interval(one['value_interval'])}), rows: {rows_told(one)}"
+    return f"{signed(one['value'])} ({signed_interval(one['value_interval'])}), rows: {row_count_text(one)}"
 
 
 def _both(draw: Callable[[int], Html]) -> Html:
@@ -157,9 +157,9 @@ def _digits(ticks: Sequence[float]) -> int:
     return 1 if all(round(tick, 1) == tick for tick in ticks) else 2
 
 
-def _x(width: int, place: int, count: int) -> float:
+def _x(width: int, index: int, count: int) -> float:
     """The horizontal middle of a bucket."""
-    return x_at((place + 0.5) / count, width)
+    return x_at((index + 0.5) / count, width)
 
 
 def _frame(
@@ -168,8 +168,8 @@ def _frame(
     buckets = timeline["buckets"]
     shapes = [axes(height, "", title, ticks, width)]
     before = ""
-    for place, first, second in _time_ticks(timeline, width):
-        x = _x(width, place, len(buckets))
+    for index, first, second in _time_ticks(timeline, width):
+        x = _x(width, index, len(buckets))
         shapes.append(tag("text", first, x=x, y=height - BOTTOM + 15, text_anchor="middle"))
         if second and second != before:
             shapes.append(tag("text", second, x=x, y=height - BOTTOM + 30, text_anchor="middle"))
@@ -182,8 +182,8 @@ def _time_ticks(timeline: Data, width: int) -> Iterator[tuple[int, str, str]]:
     buckets = timeline["buckets"]
     room = (width - LEFT) / 74
     step = max(1, -(-len(buckets) // max(1, int(room))))
-    for place in range((len(buckets) - 1) % step // 2, len(buckets), step):
-        yield place, *_tick_words(buckets[place]["start"], timeline["bucket"])
+    for index in range((len(buckets) - 1) % step // 2, len(buckets), step):
+        yield index, *_tick_words(buckets[index]["start"], timeline["bucket"])
 
 
 def _tick_words(start: str, bucket: str) -> tuple[str, str]:
@@ -192,41 +192,43 @@ def _tick_words(start: str, bucket: str) -> tuple[str, str]:
     >>> _tick_words("2026-03-04T07:00:00+01:00", "hour"), _tick_words("2026-03-02", "week")
     (('07:00', '4 Mar 2026'), ('2 Mar', '2026'))
     """
-    at = datetime.fromisoformat(start)
-    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[at.month - 1]
+    time = datetime.fromisoformat(start)
+    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[time.month - 1]
     if "T" in start:
-        clock = f"{at:%H:%M:%S}" if "second" in bucket else f"{at:%H:%M}"
-        return clock, f"{at.day} {month} {at.year:04}"
+        clock = f"{time:%H:%M:%S}" if "second" in bucket else f"{time:%H:%M}"
+        return clock, f"{time.day} {month} {time.year:04}"
     if bucket == "year":
-        return f"{at.year:04}", ""
+        return f"{time.year:04}", ""
     if bucket == "quarter":
-        return f"Q{(at.month + 2) // 3}", f"{at.year:04}"
-    return (month if bucket == "month" else f"{at.day} {month}"), f"{at.year:04}"
+        return f"Q{(time.month + 2) // 3}", f"{time.year:04}"
+    return (month if bucket == "month" else f"{time.day} {month}"), f"{time.year:04}"
 
 
-def _rule(width: int, at: float) -> Html:
-    y = y_at(_HEIGHT, at)
+def _rule(width: int, position: float) -> Html:
+    y = y_at(_HEIGHT, position)
     return tag("line", x1=LEFT, y1=y, x2=x_at(1, width), y2=y, class_="ideal")
 
 
 def _runs(figures: Sequence[Data | None]) -> Iterator[list[tuple[int, Data]]]:
     """Yield runs of figures without gaps, with their indices."""
     run: list[tuple[int, Data]] = []
-    for place, one in enumerate(figures):
+    for index, one in enumerate(figures):
         if one is None:
             if run:
                 yield run
             run = []
         else:
-            run.append((place, one))
+            run.append((index, one))
     if run:
         yield run
 
 
 def _line(
-    width: int, run: Sequence[tuple[int, Data]], count: int, at: Callable[[Data], float], kind: str
+    width: int, run: Sequence[tuple[int, Data]], count: int, value_of: Callable[[Data], float], kind: str
 ) -> Html:
-    points = " ".join(f"{_x(width, place, count):.1f},{y_at(_HEIGHT, at(one)):.1f}" for place, one in run)
+    points = " ".join(
+        f"{_x(width, index, count):.1f},{y_at(_HEIGHT, value_of(one)):.1f}" for index, one in run
+    )
     return tag("polyline", points=points, class_=kind)
 
 
@@ -238,8 +240,8 @@ def _band(
     kind: str = "band",
 ) -> list[Html]:
     """The intervals of a run of buckets as a band; for a single bucket, a short one around it."""
-    low = [(_x(width, place, count), y_at(_HEIGHT, ends(one)[0])) for place, one in run]
-    high = [(_x(width, place, count), y_at(_HEIGHT, ends(one)[1])) for place, one in run]
+    low = [(_x(width, index, count), y_at(_HEIGHT, ends(one)[0])) for index, one in run]
+    high = [(_x(width, index, count), y_at(_HEIGHT, ends(one)[1])) for index, one in run]
     if len(run) == 1:
         half = min(4.0, (width - LEFT) / count / 3)
         low, high = ([(x - half, y), (x + half, y)] for ((x, y),) in (low, high))
@@ -247,20 +249,20 @@ def _band(
     return [tag("polygon", points=points, class_=kind)]
 
 
-def _columns(timeline: Data, width: int, height: int, told: Callable[[Data], str]) -> list[Html]:
+def _columns(timeline: Data, width: int, height: int, tooltip: Callable[[Data], str]) -> list[Html]:
     """The description of each bucket, shown while the mouse is in its column."""
     buckets = timeline["buckets"]
     step = (x_at(1, width) - LEFT) / len(buckets)
-    most = int((width - LEFT) / _CHARACTER)
+    limit = int((width - LEFT) / _CHARACTER)
     shapes = []
-    for place, bucket in enumerate(buckets):
+    for index, bucket in enumerate(buckets):
         figures = bucket["figures"]
-        words = f"{bucket['label']}: {'no rows' if figures is None else told(figures)}"
-        short = words if len(words) <= most else f"{words[: most - 1]}…"
+        words = f"{bucket['label']}: {'no rows' if figures is None else tooltip(figures)}"
+        short = words if len(words) <= limit else f"{words[: limit - 1]}…"
         shapes.append(
             tag(
                 "g",
-                tag("rect", x=LEFT + place * step, y=TOP, width=step, height=height - BOTTOM - TOP),
+                tag("rect", x=LEFT + index * step, y=TOP, width=step, height=height - BOTTOM - TOP),
                 tag("text", short, x=x_at(1, width), y=_TOLD, text_anchor="end"),
                 class_="told",
             )

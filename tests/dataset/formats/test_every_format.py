@@ -71,7 +71,7 @@ def score(source: Path, target: Path, bundle: str, **options: Any) -> None:
 
 @pytest.mark.parametrize("given", FORMATS)
 @pytest.mark.parametrize("wanted", FORMATS)
-def test_the_same_rows_and_the_same_bits(tmp_path: Path, bundle: str, given: Format, wanted: Format) -> None:
+def test_same_rows_and_bits(tmp_path: Path, bundle: str, given: Format, wanted: Format) -> None:
     table = pa.table({"id": [str(row) for row in range(len(TEXTS))], "text": TEXTS})
     source = write(tmp_path / f"a{ENDINGS[given][0]}", table, layout(given))
     target = tmp_path / f"b{ENDINGS[wanted][0]}"
@@ -93,7 +93,7 @@ def test_the_same_rows_and_the_same_bits(tmp_path: Path, bundle: str, given: For
 
 @pytest.mark.parametrize("format", sorted(STREAMED))
 @pytest.mark.parametrize("codec", CODECS)
-def test_compressed_as_a_whole(tmp_path: Path, format: Format, codec: Codec) -> None:
+def test_compressed_file(tmp_path: Path, format: Format, codec: Codec) -> None:
     table = pa.table({"id": [str(row) for row in range(len(TEXTS))], "text": TEXTS})
     path = write(tmp_path / "told by its content", table, layout(format, codec))
     found = read(path, None if format != "tsv" else "tsv")
@@ -107,7 +107,7 @@ def test_compressed_as_a_whole(tmp_path: Path, format: Format, codec: Codec) -> 
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow", "orc"])
-def test_what_compresses_inside_is_not_compressed_as_a_whole(
+def test_internally_compressed_formats_are_not_compressed_again(
     tmp_path: Path, bundle: str, format: Format
 ) -> None:
     source = write(tmp_path / "a.parquet", pa.table({"text": ["hi"]}), layout("parquet"))
@@ -180,7 +180,7 @@ class TestDictionaries:
         ]
 
     @pytest.mark.parametrize("deltas", [False, True])
-    def test_of_a_stream(self, tmp_path: Path, bundle: str, deltas: bool) -> None:
+    def test_dictionaries_in_a_stream(self, tmp_path: Path, bundle: str, deltas: bool) -> None:
         batches = self.batches(["a", "b"], ["a", "b", "c"], ["d", "a"])
         path = tmp_path / "a.arrows"
         options = pa.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=deltas)
@@ -191,7 +191,7 @@ class TestDictionaries:
             score(path, tmp_path / f"b{ending}", bundle)
             assert read(tmp_path / f"b{ending}").column("text").to_pylist() == list("ababcda"), ending
 
-    def test_of_a_file_that_grow_too_large_for_their_indices(self, tmp_path: Path, bundle: str) -> None:
+    def test_growing_dictionaries_in_a_file(self, tmp_path: Path, bundle: str) -> None:
         batches = self.batches([str(row) for row in range(100)], [str(row) for row in range(100, 200)])
         path = tmp_path / "a.arrows"
         with pa.ipc.new_stream(path, batches[0].schema) as writer:
@@ -226,7 +226,7 @@ class TestRowsNeverShift:
     def test_text_formats(
         self, tmp_path: Path, rows: list[tuple[Any, Any]], format: Format, size: int
     ) -> None:
-        columns = [pa.array([row[place] for row in rows], pa.string()) for place in range(2)]
+        columns = [pa.array([row[index] for row in rows], pa.string()) for index in range(2)]
         table = pa.table(dict(zip(["text", "b"], columns, strict=True)))
         path = write(tmp_path / f"a.{format}", table, layout(format), size)
         if not rows and format == "jsonl":
@@ -250,9 +250,7 @@ class TestRowsNeverShift:
         )
     )
     @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_lines_of_json_stay_as_they_are(
-        self, tmp_path: Path, bundle: str, rows: list[tuple[Any, ...]]
-    ) -> None:
+    def test_json_lines_are_unchanged(self, tmp_path: Path, bundle: str, rows: list[tuple[Any, ...]]) -> None:
         import json
 
         lines = []
@@ -297,7 +295,7 @@ class TestNames:
             ("x.v1", "orc", "x.v1.scored.orc"),
         ],
     )
-    def test_beside(
+    def test_output_next_to_input(
         self, tmp_path: Path, bundle: str, name: str, output_format: Format | None, scored: str
     ) -> None:
         from sentstream.dataset.formats.names import layout_of_name
@@ -312,7 +310,7 @@ class TestNames:
         assert {one.name for one in tmp_path.iterdir()} == {name, scored}
         assert read(tmp_path / scored).column("text").to_pylist() == ["hi"]
 
-    def test_a_directory(self, tmp_path: Path, bundle: str) -> None:
+    def test_directory(self, tmp_path: Path, bundle: str) -> None:
         table = pa.table({"id": ["1"], "text": ["hi"]})
         names = {"a.csv": "csv", "B.JSONL": "jsonl", "c.parquet": "parquet", "d.Feather": "arrow", "e": "orc"}
         (tmp_path / "in").mkdir()
@@ -329,7 +327,7 @@ class TestNames:
             assert open_source(local_file(path)).layout.format == format
             assert read(path).column("text").to_pylist() == ["hi"]
 
-    def test_all_of_a_directory_in_one_format(self, tmp_path: Path, bundle: str) -> None:
+    def test_directory_in_one_format(self, tmp_path: Path, bundle: str) -> None:
         (tmp_path / "in").mkdir()
         table = pa.table({"text": ["hi"], "id": ["1"]})
         write(tmp_path / "in" / "a.csv.gz", table, layout("csv", "gzip"))
@@ -342,7 +340,7 @@ class TestNames:
 
 
 class TestCsvToCsv:
-    def test_fields_stay_as_they_are(self, tmp_path: Path, bundle: str) -> None:
+    def test_fields_are_unchanged(self, tmp_path: Path, bundle: str) -> None:
         path = tmp_path / "a.csv"
         text = '\ufeffid;text;"a;b"\r\n007;1.0;NA\r\n;"";" x"\r\n"q""q";"two\nlines";null\r\n'
         path.write_bytes(text.encode())
@@ -353,14 +351,14 @@ class TestCsvToCsv:
         assert '\n;""; x;;;;\n' in lines
         assert '\n"q""q";"two\nlines";null;' in lines
 
-    def test_a_column_of_its_own(self, tmp_path: Path) -> None:
+    def test_own_text_column(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text("text\nhi\n\nyou\n")
         assert read(path).column("text").to_pylist() == ["hi", None, "you"]
 
 
 class TestJson:
-    def test_columns_of_all_lines(self, tmp_path: Path) -> None:
+    def test_columns_from_all_lines(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         lines = '{"a":1,"d":"2026-01-01"}\n{"b":{"c":[1,2.5]},"a":null}\n{"e":[],"a":2.5,"b":null}\n'
         path.write_text(lines)
@@ -375,7 +373,7 @@ class TestJson:
         )
         assert table.column("d").to_pylist() == ["2026-01-01", None, None]
 
-    def test_a_nested_text(self, tmp_path: Path, bundle: str) -> None:
+    def test_nested_text(self, tmp_path: Path, bundle: str) -> None:
         path = tmp_path / "a.jsonl"
         path.write_text('{"data":{"text":"hi","n":1},"id":1}\n{"data":null}\n{"data":{"n":"other"}}\n')
         score(path, tmp_path / "b.jsonl", bundle, text_column="data.text")
@@ -383,14 +381,14 @@ class TestJson:
         assert lines[0].startswith('{"data":{"text":"hi","n":1},"id":1,"sentiment":"')
         assert lines[2].startswith('{"data":{"n":"other"},"sentiment":null')
 
-    def test_a_clash_at_the_start(self, tmp_path: Path, bundle: str) -> None:
+    def test_clash_at_the_start(self, tmp_path: Path, bundle: str) -> None:
         path = tmp_path / "a.jsonl"
         path.write_text('{"text":"hi"}\n{"text":"hi","sentiment_score":null}\n')
         with pytest.raises(ColumnClashError, match="sentiment_score"):
             score(path, tmp_path / "b.jsonl", bundle)
 
     @pytest.mark.parametrize("name", ["sentiment", "s\\u0065ntiment"])
-    def test_a_clash_later(self, tmp_path: Path, bundle: str, name: str) -> None:
+    def test_clash_later(self, tmp_path: Path, bundle: str, name: str) -> None:
         path = tmp_path / "a.jsonl"
         rows = 400_000
         path.write_text('{"text":"hi"}\n' * rows + f'{{"text":"hi","x":{{"sentiment":1}}}}\n{{"{name}":1}}\n')
@@ -401,8 +399,8 @@ class TestJson:
         assert not (tmp_path / "b.jsonl").exists()
 
 
-def test_a_writer_that_fails_leaves_no_end(tmp_path: Path) -> None:
-    """Nobody takes half of a file for a whole one."""
+def test_failed_writer_writes_no_end(tmp_path: Path) -> None:
+    """Half of a file must not look complete."""
     batch = pa.record_batch({"text": ["hi"] * 1000})
     for format in FORMATS:
         for codec in (None, *CODECS) if format in STREAMED else (None,):
@@ -420,7 +418,7 @@ def test_a_writer_that_fails_leaves_no_end(tmp_path: Path) -> None:
                     read(path, format)
 
 
-def test_probabilities_read_back_as_what_they_are(tmp_path: Path) -> None:
+def test_probabilities_read_back_exactly(tmp_path: Path) -> None:
     """The shortest text of a float32 that is the same float32."""
     import numpy as np
 

@@ -102,7 +102,7 @@ def orc() -> bytes:
     ],
     ids=itertools.count(),
 )
-def test_told(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+def test_errors_name_file_and_reason(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputFormatError, match=message) as caught:
         read(tmp_path / name)
@@ -122,27 +122,27 @@ def test_told(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     ],
     ids=itertools.count(),
 )
-def test_the_wrong_format(tmp_path: Path, name: str, data: bytes, format: Format, message: str) -> None:
+def test_wrong_format(tmp_path: Path, name: str, data: bytes, format: Format, message: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputFormatError, match=message):
         read(tmp_path / name, format)
 
 
-@given(place=st.integers(0, 10_000), byte=st.integers(0, 255), kind=st.sampled_from(["arrow", "arrows"]))
+@given(index=st.integers(0, 10_000), byte=st.integers(0, 255), kind=st.sampled_from(["arrow", "arrows"]))
 @settings(max_examples=200, deadline=None)
-def test_a_byte_of_arrow_that_is_another(
-    tmp_path_factory: pytest.TempPathFactory, place: int, byte: int, kind: str
+def test_flipped_byte_in_arrow(
+    tmp_path_factory: pytest.TempPathFactory, index: int, byte: int, kind: str
 ) -> None:
     """An error, or as many rows as there are: never a crash."""
     data = bytearray(ipc() if kind == "arrow" else ipc_stream())
-    data[place * len(data) // 10_001] = byte
+    data[index * len(data) // 10_001] = byte
     path = tmp_path_factory.getbasetemp() / f"flipped.{kind}"
     path.write_bytes(data)
     with contextlib.suppress(SentstreamError):
         read(path)
 
 
-class TestBlocksOfCsv:
+class TestCsvBlocks:
     """Cut anywhere, the rows are those of the whole."""
 
     @given(
@@ -153,7 +153,7 @@ class TestBlocksOfCsv:
         size=st.integers(1, 20),
     )
     @settings(max_examples=600, deadline=None)
-    def test_as_pyarrow_reads_the_whole(self, parts: list[str], size: int) -> None:
+    def test_blocks_match_pyarrow(self, parts: list[str], size: int) -> None:
         data = "".join(parts).encode()
         patched = pytest.MonkeyPatch()
         patched.setattr(module, "BLOCK_BYTES", size)
@@ -168,7 +168,7 @@ class TestBlocksOfCsv:
 
 
 def _rows(data: bytes) -> list[str]:
-    """The rows of CSV by the number of their fields and what they hold, whatever that number is."""
+    """Return the fields of the CSV rows, which may have any number of fields."""
     rows: list[str] = []
 
     def keep(row: pacsv.InvalidRow) -> str:
@@ -188,14 +188,14 @@ def _rows(data: bytes) -> list[str]:
 
 
 class TestStream:
-    def test_its_beginning_can_be_read_again(self) -> None:
+    def test_beginning_can_be_reread(self) -> None:
         stream = Stream(io.BytesIO(b"abcdef"), "standard input")
         with stream.open() as first:
             assert first.read(3) == b"abc"
         with stream.open() as second:
             assert second.read() == b"abcdef"
 
-    def test_but_not_after_much_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_beginning_cannot_be_reread_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sentstream.storage.stream.KEPT_BYTES", 10)
         stream = Stream(io.BytesIO(bytes(100_000)), "standard input")
         with stream.open() as first:

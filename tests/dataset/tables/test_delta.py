@@ -74,14 +74,14 @@ def scored(output: Path) -> pa.Table:
 
 
 def edit_log(table: Path, version: int, change: Any) -> None:
-    """Change the actions of a commit: what only other writers write."""
+    """Change the actions of a commit, to write what only other writers write."""
     path = table / "_delta_log" / f"{version:020}.json"
     actions = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(action) + "\n" for action in change(actions)))
 
 
 class TestSnapshots:
-    def test_the_latest_and_others(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_latest_and_other_snapshots(self, table: Path, tmp_path: Path, bundle: str) -> None:
         for version, ids in (
             (None, [*range(10), *range(20, 60)]),
             (0, range(40)),
@@ -94,14 +94,14 @@ class TestSnapshots:
             assert found["lang"].to_pylist() == [("en", "de", None, "a/b c")[number % 4] for number in ids]
         assert pq.read_schema(next((tmp_path / "out0").rglob("*.parquet"))).names[:3] == ["id", "text", "day"]
 
-    def test_columns_of_folders(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_partition_columns(self, table: Path, tmp_path: Path, bundle: str) -> None:
         run(table, tmp_path / "out", bundle, where="lang = 'de' and id > 30", columns=["lang", "id"])
         found = ds.dataset(tmp_path / "out", format="parquet").to_table().sort_by("id")
         assert found.column_names[:2] == ["lang", "id"]
         assert found["id"].to_pylist() == list(range(33, 60, 4))
         assert {*found["lang"].to_pylist()} == {"de"}
 
-    def test_beside_itself(
+    def test_output_next_to_the_table(
         self,
         table: Path,
         bundle: str,
@@ -115,14 +115,14 @@ class TestSnapshots:
         assert [*about["snapshots"].values()] == [0]
         assert scored(table.with_name("table.scored")).num_rows == 40
 
-    def test_a_checkpoint(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_checkpoint(self, table: Path, tmp_path: Path, bundle: str) -> None:
         DeltaTable(table).create_checkpoint()
         write_deltalake(table, rows(60, 4), partition_by=["lang"], mode="append")
         run(table, tmp_path / "out", bundle)
         assert scored(tmp_path / "out").num_rows == 54
 
-    def test_the_same_one_to_its_end(self, table: Path, tmp_path: Path, bundle: str) -> None:
-        """The table goes on meanwhile; a run that was cut short does not, unless it is asked to."""
+    def test_snapshot_is_pinned_for_the_run(self, table: Path, tmp_path: Path, bundle: str) -> None:
+        """The table changes meanwhile; an interrupted run keeps its snapshot unless told otherwise."""
         run(table, tmp_path / "whole", bundle)
         stop(table, tmp_path / "out", bundle, 20)
         write_deltalake(table, rows(60, 20), partition_by=["lang"], mode="append")
@@ -138,7 +138,7 @@ class TestSnapshots:
         run(table, tmp_path / "out", bundle, overwrite=True)
         assert scored(tmp_path / "out").num_rows == 78
 
-    def test_on_s3(
+    def test_table_on_s3(
         self,
         table: Path,
         tmp_path: Path,
@@ -156,16 +156,16 @@ class TestSnapshots:
             assert found["id"].equals(scored(tmp_path / "whole")["id"])
 
 
-def delete_rows(table: Path, version: int, places: Sequence[int], *, inline: bool) -> set[int]:
+def delete_rows(table: Path, version: int, rows: Sequence[int], *, inline: bool) -> set[int]:
     """Delete rows of a file by a vector, as Spark does: see Delta's PROTOCOL.md, "Deletion Vectors".
 
     Returns:
         Their ids.
     """
-    bits = BitMap(places).serialize()
+    bits = BitMap(rows).serialize()
     data = struct.pack("<iqi", 1681511377, 1, 0) + bits
     name = next(iter(sorted(pa.table(DeltaTable(table).get_add_actions())["path"].to_pylist())))
-    vector: dict[str, Any] = {"sizeInBytes": len(data), "cardinality": len(places)}
+    vector: dict[str, Any] = {"sizeInBytes": len(data), "cardinality": len(rows)}
     if inline:
         data += b"\0" * (-len(data) % 4)
         text = base64.b85encode(data).decode().translate(str.maketrans(_B85, _Z85))
@@ -203,13 +203,13 @@ def delete_rows(table: Path, version: int, places: Sequence[int], *, inline: boo
     log.write_text("")
     edit_log(table, version + 1, change)
     ids = pq.ParquetFile(table / name.replace("%25", "%")).read()["id"].to_pylist()
-    return {ids[place] for place in places}
+    return {ids[index] for index in rows}
 
 
 class TestDeletionVectors:
     @pytest.mark.parametrize("inline", [True, False])
     @pytest.mark.parametrize("pieces", [{}, PIECES | {"PIECE_ROWS": 1}])
-    def test_rows_that_are_gone(
+    def test_deleted_rows(
         self,
         tmp_path: Path,
         bundle: str,
@@ -252,7 +252,7 @@ def _resized(action: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 class TestColumns:
-    def test_one_that_came_later_is_null_before(self, tmp_path: Path, bundle: str) -> None:
+    def test_added_column_is_null_in_older_files(self, tmp_path: Path, bundle: str) -> None:
         table = tmp_path / "table"
         write_deltalake(table, rows(0, 5).select(["id", "text"]))
         more = rows(5, 5).select(["id", "text"]).append_column("stars", pa.array([1, 2, 3, 4, 5], pa.int32()))
@@ -266,7 +266,7 @@ class TestColumns:
         run(table, tmp_path / "new", bundle, text_column="note")
         assert scored(tmp_path / "new")["sentiment"].null_count == 10
 
-    def test_other_names_in_the_files(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_column_mapping(self, table: Path, tmp_path: Path, bundle: str) -> None:
         """Column mapping: a rename does not touch the files."""
         edit_log(table, 0, mapped)
         run(table, tmp_path / "out", bundle, snapshot=0, text_column="new text", where="`new id` < 30")
@@ -275,8 +275,8 @@ class TestColumns:
         assert found["new id"].to_pylist() == list(range(30))
         assert found["new lang"].to_pylist() == rows(0, 30)["lang"].to_pylist()
 
-    def test_a_value_that_only_the_log_has(self, table: Path, tmp_path: Path, bundle: str) -> None:
-        """Files need not lie in folders that are named so."""
+    def test_partition_value_only_in_the_log(self, table: Path, tmp_path: Path, bundle: str) -> None:
+        """Files need not be in folders named after their values."""
 
         def moved(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for number, action in enumerate(actions):
@@ -324,13 +324,13 @@ def mapped(actions: list[dict[str, Any]], mode: str = "name") -> list[dict[str, 
     return actions
 
 
-class TestRefused:
-    def test_columns_that_are_told_by_numbers(self, table: Path, tmp_path: Path, bundle: str) -> None:
+class TestRejected:
+    def test_column_mapping_by_id(self, table: Path, tmp_path: Path, bundle: str) -> None:
         edit_log(table, 0, lambda actions: mapped(actions, "id"))
         with pytest.raises(InputFormatError, match=r"delta\.columnMapping\.mode = id"):
             run(table, tmp_path / "out", bundle)
 
-    def test_fields_under_other_names(self, tmp_path: Path, bundle: str) -> None:
+    def test_mapped_nested_fields(self, tmp_path: Path, bundle: str) -> None:
         table = tmp_path / "table"
         inner = pa.array([{"a": 1}], pa.struct([("a", pa.int64())]))
         write_deltalake(table, pa.table({"text": ["x"], "inner": inner}))
@@ -340,7 +340,7 @@ class TestRefused:
         ):
             run(table, tmp_path / "out", bundle)
 
-    def test_what_nobody_knows_yet(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_unknown_reader_feature(self, table: Path, tmp_path: Path, bundle: str) -> None:
         def newer(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for action in actions:
                 if "protocol" in action:
@@ -356,7 +356,7 @@ class TestRefused:
         with pytest.raises(InputFormatError, match="telepathy"):
             run(table, tmp_path / "out", bundle)
 
-    def test_a_folder_that_says_something_else(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_folder_contradicts_the_log(self, table: Path, tmp_path: Path, bundle: str) -> None:
         def lies(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for action in actions:
                 if action.get("add", {}).get("partitionValues") == {"lang": "en"}:
@@ -367,13 +367,13 @@ class TestRefused:
         with pytest.raises(InputFormatError, match="is in lang=en, but the log says 'fr'"):
             run(table, tmp_path / "out", bundle, snapshot=0)
 
-    def test_a_file_that_is_gone(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_missing_data_file(self, table: Path, tmp_path: Path, bundle: str) -> None:
         for path in table.glob("lang=en/*.parquet"):
             path.unlink()
         with pytest.raises(InputNotFoundError, match=r"a file of version 2, is missing \(was it vacuumed"):
             run(table, tmp_path / "out", bundle)
 
-    def test_versions(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_invalid_versions(self, table: Path, tmp_path: Path, bundle: str) -> None:
         with pytest.raises(InputNotFoundError, match="has no version 3; the latest is 2"):
             run(table, tmp_path / "out", bundle, snapshot=3)
         shutil.copytree(table, tmp_path / "plain", ignore=shutil.ignore_patterns("_delta_log"))
@@ -382,7 +382,7 @@ class TestRefused:
         with pytest.raises(InputFormatError, match="is not a Delta table"):
             run(tmp_path / "plain", tmp_path / "out", bundle, table="delta")
 
-    def test_a_table_below(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_nested_table(self, table: Path, tmp_path: Path, bundle: str) -> None:
         (tmp_path / "all").mkdir()
         table.rename(tmp_path / "all" / "table")
         with pytest.raises(UsageError, match="is a Delta table inside"):
@@ -390,13 +390,13 @@ class TestRefused:
         report = run(tmp_path / "all", tmp_path / "out", bundle, table="none")
         assert report.tally.rows > 60  # with those that were deleted, twice
 
-    def test_a_log_that_is_damaged(self, table: Path, tmp_path: Path, bundle: str) -> None:
+    def test_damaged_log(self, table: Path, tmp_path: Path, bundle: str) -> None:
         (table / "_delta_log" / f"{1:020}.json").write_bytes(b"{")
         with pytest.raises(InputFormatError, match="cannot be read as a Delta table") as caught:
             run(table, tmp_path / "out", bundle)
         assert "\n" not in caught.value.message
 
-    def test_without_the_library(
+    def test_library_is_not_installed(
         self, table: Path, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import sys

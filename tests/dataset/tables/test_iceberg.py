@@ -73,7 +73,7 @@ def _table(catalog: InMemoryCatalog) -> Table:
     return table
 
 
-def place(table: Table) -> Path:
+def location(table: Table) -> Path:
     return Path(table.location().removeprefix("file://"))
 
 
@@ -82,10 +82,10 @@ def scored(output: Path) -> pa.Table:
 
 
 class TestSnapshots:
-    def test_the_latest_and_others(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_latest_and_other_snapshots(self, table: Table, tmp_path: Path, bundle: str) -> None:
         first, second = (one.snapshot_id for one in table.metadata.snapshots)
         for snapshot, count in ((None, 60), (second, 60), (first, 40)):
-            run(place(table), tmp_path / f"out{snapshot}", bundle, snapshot=snapshot)
+            run(location(table), tmp_path / f"out{snapshot}", bundle, snapshot=snapshot)
             found = scored(tmp_path / f"out{snapshot}")
             assert found.column_names[:3] == ["id", "text", "lang"]
             assert (
@@ -93,33 +93,33 @@ class TestSnapshots:
             )
         assert {path.parent.name for path in (tmp_path / f"out{first}").rglob("*.parquet")} == {"data"}
 
-    def test_a_metadata_file(self, table: Table, bundle: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_metadata_file(self, table: Table, bundle: str, capsys: pytest.CaptureFixture[str]) -> None:
         """As a catalog names it."""
-        older = sorted((place(table) / "metadata").glob("00001-*.metadata.json"))[0]
+        older = sorted((location(table) / "metadata").glob("00001-*.metadata.json"))[0]
         assert main(["score", "--model", bundle, str(older), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["rows"] == 40
-        assert len(scored(place(table).with_name("tweets.scored"))) == 40
+        assert len(scored(location(table).with_name("tweets.scored"))) == 40
 
-    def test_the_same_one_to_its_end(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        run(place(table), tmp_path / "whole", bundle)
-        stop(place(table), tmp_path / "out", bundle, 20)
+    def test_snapshot_is_pinned_for_the_run(self, table: Table, tmp_path: Path, bundle: str) -> None:
+        run(location(table), tmp_path / "whole", bundle)
+        stop(location(table), tmp_path / "out", bundle, 20)
         table.append(rows(60, 20))
         latest = table.current_snapshot()
         assert latest is not None
         with pytest.raises(ResumeError, match=f"was started with --snapshot .*, not {latest.snapshot_id}"):
-            run(place(table), tmp_path / "out", bundle, resume=True, snapshot=latest.snapshot_id)
-        run(place(table), tmp_path / "out", bundle, resume=True)
+            run(location(table), tmp_path / "out", bundle, resume=True, snapshot=latest.snapshot_id)
+        run(location(table), tmp_path / "out", bundle, resume=True)
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
-        found = verify(tmp_path / "out", inputs=[str(place(table))], sample=20, model=bundle)
+        found = verify(tmp_path / "out", inputs=[str(location(table))], sample=20, model=bundle)
         assert not found.findings
 
-    def test_rows_that_were_rewritten(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        """Older files lie there, too."""
+    def test_rewritten_rows(self, table: Table, tmp_path: Path, bundle: str) -> None:
+        """Older files are there, too."""
         table.delete("id >= 10 and id < 50")
-        run(place(table), tmp_path / "out", bundle)
+        run(location(table), tmp_path / "out", bundle)
         assert scored(tmp_path / "out")["id"].to_pylist() == [*range(10), *range(50, 60)]
 
-    def test_on_s3(
+    def test_table_on_s3(
         self,
         table: Table,
         tmp_path: Path,
@@ -129,17 +129,17 @@ class TestSnapshots:
         catalog = InMemoryCatalog("there", warehouse="s3://iceberg/lake", **{"s3.endpoint": s3_here.endpoint})
         (s3_here.folder / "iceberg").mkdir()
         catalog.create_namespace("db")
-        there = catalog.create_table("db.tweets", SCHEMA)
-        there.append(rows(0, 40))
-        delete_rows(there, [3, 4])
-        with prepare([there.location()], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
+        s3_table = catalog.create_table("db.tweets", SCHEMA)
+        s3_table.append(rows(0, 40))
+        delete_rows(s3_table, [3, 4])
+        with prepare([s3_table.location()], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
             assert plan.score().tally.rows == 38
         assert scored(tmp_path / "out")["id"].to_pylist() == [0, 1, 2, *range(5, 40)]
         catalog.close()
 
 
 class _Deletes(ManifestWriterV2):
-    """A manifest of files that say what is deleted, which pyiceberg reads and does not write."""
+    """A manifest of delete files, which pyiceberg reads but does not write."""
 
     def content(self) -> ManifestContent:
         return ManifestContent.DELETES
@@ -184,8 +184,8 @@ def delete_rows(
     manifests = [*before.manifests(table.io), writer.to_manifest_file()]
     with write_manifest_list(
         2, table.io.new_output(list_path), number, before.snapshot_id, sequence, "null"
-    ) as listed:
-        listed.add_manifests(manifests)
+    ) as manifest_list:
+        manifest_list.add_manifests(manifests)
     snapshot = Snapshot(
         snapshot_id=number,
         parent_snapshot_id=before.snapshot_id,
@@ -208,11 +208,11 @@ class TestDeleted:
         table = catalog.create_table("db.one", SCHEMA)
         table.append(rows(0, 40))
         delete_rows(table, [0, 7, 39, 8])
-        report = run(place(table), tmp_path / "out", bundle)
+        report = run(location(table), tmp_path / "out", bundle)
         assert report.tally.rows == report.plan.rows == 36
         wanted = [one for one in range(40) if one not in (0, 7, 8, 39)]
         assert scored(tmp_path / "out")["id"].to_pylist() == wanted
-        run(place(table), tmp_path / "some", bundle, where="id < 9", partition_by=["lang"])
+        run(location(table), tmp_path / "some", bundle, where="id < 9", partition_by=["lang"])
         assert scored(tmp_path / "some")["id"].to_pylist() == [1, 2, 3, 4, 5, 6]
 
     def test_equality_deletes(self, catalog: InMemoryCatalog, tmp_path: Path, bundle: str) -> None:
@@ -220,12 +220,12 @@ class TestDeleted:
         table.append(rows(0, 40))
         delete_rows(table, [1], DataFileContent.EQUALITY_DELETES)
         with pytest.raises(InputFormatError, match="equality deletes"):
-            run(place(table), tmp_path / "out", bundle)
+            run(location(table), tmp_path / "out", bundle)
 
 
 class TestColumns:
     def test_renamed_added_dropped(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        """A name that a dropped column had says nothing."""
+        """The name of a dropped column means nothing."""
         with table.update_schema() as change:
             change.rename_column("text", "body").delete_column("lang").add_column("stars", IntegerType())
         with table.update_schema() as change:
@@ -239,21 +239,21 @@ class TestColumns:
             }
         )
         table.append(more)
-        run(place(table), tmp_path / "out", bundle, text_column="body")
+        run(location(table), tmp_path / "out", bundle, text_column="body")
         found = scored(tmp_path / "out")
         assert found.column_names[:4] == ["id", "body", "stars", "lang"]
         assert found["body"].to_pylist() == [*rows(0, 60)["text"].to_pylist(), "so good"]
         assert found["stars"].to_pylist() == [None] * 60 + [5]
         assert found["lang"].to_pylist() == [None] * 60 + [7]
         first = table.metadata.snapshots[0].snapshot_id
-        run(place(table), tmp_path / "first", bundle, snapshot=first)
+        run(location(table), tmp_path / "first", bundle, snapshot=first)
         assert scored(tmp_path / "first").column_names[:3] == ["id", "text", "lang"]
 
     def test_partitions(self, catalog: InMemoryCatalog, tmp_path: Path, bundle: str) -> None:
         spec = PartitionSpec(PartitionField(3, 1000, IdentityTransform(), "lang"))
         table = catalog.create_table("db.parts", SCHEMA, partition_spec=spec)
         table.append(rows(0, 30))
-        run(place(table), tmp_path / "all", bundle)
+        run(location(table), tmp_path / "all", bundle)
         assert scored(tmp_path / "all")["lang"].to_pylist() == rows(0, 30)["lang"].to_pylist()
         assert {path.parts[-2] for path in (tmp_path / "all").rglob("*.parquet")} == {
             "lang-de",
@@ -261,9 +261,9 @@ class TestColumns:
             "lang-null",
         }
         for number, (where, first) in enumerate((("lang = 'de'", 1), ("lang IS NULL", 2))):
-            run(place(table), tmp_path / f"out{number}", bundle, where=where)
+            run(location(table), tmp_path / f"out{number}", bundle, where=where)
             assert scored(tmp_path / f"out{number}")["id"].to_pylist() == list(range(first, 30, 3))
-        run(place(table), tmp_path / "by", bundle, partition_by=["lang"])
+        run(location(table), tmp_path / "by", bundle, partition_by=["lang"])
         folders = {path.name for path in (tmp_path / "by").glob("lang=*")}
         assert folders == {"lang=de", "lang=en", "lang=__HIVE_DEFAULT_PARTITION__"}
 
@@ -272,45 +272,45 @@ class TestColumns:
         data = pa.table({"text": ["x"], "inner": inner})
         table = catalog.create_table("db.structs", data.schema)
         table.append(data)
-        run(place(table), tmp_path / "out", bundle)
+        run(location(table), tmp_path / "out", bundle)
         with table.update_schema() as change:
             change.rename_column(("inner", "a"), "b")
         with pytest.raises(InputFormatError, match="the field 'a' in column 'inner' was renamed or dropped"):
-            run(place(table), tmp_path / "again", bundle)
+            run(location(table), tmp_path / "again", bundle)
 
 
-class TestRefused:
-    def test_what_is_not_there(self, table: Table, tmp_path: Path, bundle: str) -> None:
+class TestRejected:
+    def test_missing_table(self, table: Table, tmp_path: Path, bundle: str) -> None:
         with pytest.raises(InputNotFoundError, match="has no snapshot 5; it has"):
-            run(place(table), tmp_path / "out", bundle, snapshot=5)
-        shutil.move(place(table), tmp_path / "moved")
+            run(location(table), tmp_path / "out", bundle, snapshot=5)
+        shutil.move(location(table), tmp_path / "moved")
         with pytest.raises((InputNotFoundError, InputFormatError), match="was the table moved"):
             run(tmp_path / "moved", tmp_path / "out", bundle)
         report = run(tmp_path / "moved" / "data", tmp_path / "out", bundle)
         assert report.tally.rows == 60
 
-    def test_which_metadata_file(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        newest = max((place(table) / "metadata").glob("*.metadata.json"))
+    def test_ambiguous_metadata_file(self, table: Table, tmp_path: Path, bundle: str) -> None:
+        newest = max((location(table) / "metadata").glob("*.metadata.json"))
         shutil.copy(newest, newest.with_name(f"{newest.name[:5]}-other.metadata.json"))
         with pytest.raises(InputFormatError, match="has several metadata files of version 2"):
-            run(place(table), tmp_path / "out", bundle)
+            run(location(table), tmp_path / "out", bundle)
         (newest.parent / "version-hint.text").write_text("7")
         shutil.copy(newest, newest.with_name("v7.metadata.json"))
-        run(place(table), tmp_path / "out", bundle)
+        run(location(table), tmp_path / "out", bundle)
 
-    def test_damaged(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        max((place(table) / "metadata").glob("*.metadata.json")).write_text("{")
+    def test_damaged_metadata(self, table: Table, tmp_path: Path, bundle: str) -> None:
+        max((location(table) / "metadata").glob("*.metadata.json")).write_text("{")
         with pytest.raises(InputFormatError, match="cannot be read as Iceberg metadata") as caught:
-            run(place(table), tmp_path / "out", bundle)
+            run(location(table), tmp_path / "out", bundle)
         assert "\n" not in caught.value.message
         with pytest.raises(InputFormatError, match="is not a Delta table"):
-            run(place(table), tmp_path / "out", bundle, table="delta")
+            run(location(table), tmp_path / "out", bundle, table="delta")
 
-    def test_without_the_library(
+    def test_library_is_not_installed(
         self, table: Table, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import sys
 
         monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
         with pytest.raises(MissingExtraError, match="pyiceberg, which reads it, is not installed"):
-            run(place(table), tmp_path / "out", bundle)
+            run(location(table), tmp_path / "out", bundle)

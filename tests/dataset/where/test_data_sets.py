@@ -86,7 +86,7 @@ class TestHiveFolders:
             "id = 17",
         ],
     )
-    def test_the_rows_of_duckdb(self, folder: Path, bundle: str, tmp_path: Path, where: str) -> None:
+    def test_same_rows_as_duckdb(self, folder: Path, bundle: str, tmp_path: Path, where: str) -> None:
         report = run(folder, tmp_path / "out", bundle, where)
         types = "{'hour': BIGINT}"  # which DuckDB takes for text, for its zeros
         with duckdb.connect() as duck:
@@ -100,7 +100,7 @@ class TestHiveFolders:
         opened = sum(file.rows for file in report.plan.files)
         assert report.tally.rows + report.left_out == opened <= pruned[0][0]
 
-    def test_each_row_as_without_it(self, folder: Path, bundle: str, tmp_path: Path) -> None:
+    def test_rows_score_as_without_where(self, folder: Path, bundle: str, tmp_path: Path) -> None:
         run(folder, tmp_path / "all", bundle, None)
         run(folder, tmp_path / "some", bundle, "likes = 5 and lang = 'en'", threads=3, batch_rows=7)
         name = "lang=en/day=2026-09-01/hour=07/part-0.parquet"
@@ -110,9 +110,7 @@ class TestHiveFolders:
         mask = pa.array([one in wanted for one in every["id"].to_pylist()])
         assert some.equals(every.filter(mask), check_metadata=True)
 
-    def test_what_lies_in_other_folders_is_not_opened(
-        self, folder: Path, bundle: str, tmp_path: Path
-    ) -> None:
+    def test_files_in_other_folders_are_not_opened(self, folder: Path, bundle: str, tmp_path: Path) -> None:
         """A file there may be corrupt, and its output may be there already."""
         root = tmp_path / "in"
         for lang, good in (("en", True), ("de", False)):
@@ -135,7 +133,7 @@ class TestHiveFolders:
         with pytest.raises(InputFormatError, match="lang=de"):
             run(tmp_path, tmp_path / "other", bundle, "lang = 'de' or id = 5")
 
-    def test_a_file_without_a_row_has_an_empty_output(
+    def test_file_without_matching_rows_has_an_empty_output(
         self, folder: Path, bundle: str, tmp_path: Path
     ) -> None:
         run(folder, tmp_path / "out", bundle, "lang = 'en' and hour = 7 and id < 0")
@@ -146,7 +144,7 @@ class TestHiveFolders:
             assert pq.read_schema(output).names[:4] == ["id", "text", "likes", "sentiment"]
 
     @pytest.mark.parametrize(
-        ("where", "error", "said"),
+        ("where", "error", "message"),
         [
             (
                 "lang = 'es'",
@@ -164,15 +162,15 @@ class TestHiveFolders:
             ("lang = 'en' and", UsageError, "something is missing near 'and'"),
         ],
     )
-    def test_errors_before_any_work(
-        self, folder: Path, bundle: str, tmp_path: Path, where: str, error: type[Exception], said: str
+    def test_errors_come_before_any_work(
+        self, folder: Path, bundle: str, tmp_path: Path, where: str, error: type[Exception], message: str
     ) -> None:
         with pytest.raises(error) as raised:
             run(folder, tmp_path / "out", bundle, where)
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert not (tmp_path / "out").exists()
 
-    def test_folders_among_the_columns(self, folder: Path, bundle: str, tmp_path: Path) -> None:
+    def test_folder_columns_in_the_condition(self, folder: Path, bundle: str, tmp_path: Path) -> None:
         run(folder, tmp_path / "out", bundle, "id = 31", columns=["hour", "id", "day", "lang"])
         name = "lang=en/day=2026-08-31/hour=12/part-0.parquet"
         table = pq.read_table(tmp_path / "out" / name, partitioning=None)
@@ -180,7 +178,7 @@ class TestHiveFolders:
         assert table.schema.types[:4] == [pa.int64(), pa.int64(), pa.date32(), pa.string()]
         assert table.to_pylist()[0]["hour"] == 12
 
-    def test_types_are_those_of_all_files(self) -> None:
+    def test_types_come_from_all_files(self) -> None:
         assert Folders(["a=1/b=x/f", "a=2/b=2/f"]).types == {"a": pa.int64(), "b": pa.string()}
         assert Folders(["d=2026-09-01/f", "d=2026-02-30/f"]).types == {"d": pa.string()}
         assert Folders(["d=2026-09-01/f", f"d={DAYS[-1]}/f"]).types == {"d": pa.date32()}
@@ -190,7 +188,7 @@ class TestHiveFolders:
 
 
 class TestRowGroups:
-    def test_texts_of_a_row_group_without_a_match_are_not_read(self, bundle: str, tmp_path: Path) -> None:
+    def test_texts_of_non_matching_row_groups_are_not_read(self, bundle: str, tmp_path: Path) -> None:
         path = tmp_path / "in/a.parquet"
         path.parent.mkdir()
         table = pa.table({"id": range(30), "text": ["love"] * 10 + ["PRICELESS" * 9] * 10 + ["hate"] * 10})
@@ -208,8 +206,8 @@ class TestRowGroups:
         assert (report.tally.rows, report.left_out) == (20, 10)
         assert ids(tmp_path / "out") == [*range(10), *range(20, 30)]
 
-    def test_wrong_statistics_lose_no_row(self, bundle: str, tmp_path: Path) -> None:
-        """Least and greatest values in a footer are what somebody else's code wrote."""
+    def test_wrong_statistics_do_not_lose_rows(self, bundle: str, tmp_path: Path) -> None:
+        """The minimum and maximum in a footer may be wrong, as another program wrote them."""
         path = tmp_path / "in/a.parquet"
         path.parent.mkdir()
         marks = [1234567890123456789, 1234567890123456790]
@@ -229,7 +227,7 @@ class TestRowGroups:
         assert ids(tmp_path / "out") == [marks[1]]
 
 
-def test_the_parser_loads_for_where_only(folder: Path, bundle: str, tmp_path: Path) -> None:
+def test_parser_is_imported_only_for_where(folder: Path, bundle: str, tmp_path: Path) -> None:
     program = (
         "import sys; from sentstream.dataset import prepare\n"
         "with prepare(sys.argv[1:2], output=sys.argv[2], model=sys.argv[3], provider='cpu') as plan:\n"
@@ -241,7 +239,7 @@ def test_the_parser_loads_for_where_only(folder: Path, bundle: str, tmp_path: Pa
     subprocess.run([sys.executable, "-c", program, *arguments], check=True)
 
 
-class TestFilesWithoutTypes:
+class TestUntypedFiles:
     """CSV: what is compared with a number is read as numbers."""
 
     CSV = "\n".join(
@@ -276,14 +274,16 @@ class TestFilesWithoutTypes:
         assert [line.partition(",")[0] for line in lines] == rows
 
     @pytest.mark.parametrize(
-        ("where", "error", "said"),
+        ("where", "error", "message"),
         [
             ("day > 5", InputFormatError, "a.csv: column 'day' holds '2026-09-01', which is not a number"),
             ("id < likes", ColumnTypeError, "have no types in this format"),
             ("text", ColumnTypeError, "is not a condition"),
         ],
     )
-    def test_errors(self, bundle: str, tmp_path: Path, where: str, error: type[Exception], said: str) -> None:
+    def test_errors(
+        self, bundle: str, tmp_path: Path, where: str, error: type[Exception], message: str
+    ) -> None:
         (tmp_path / "a.csv").write_text(self.CSV)
         options: dict[str, Any] = {"model": bundle, "provider": "cpu", "where": where}
         with (
@@ -291,5 +291,5 @@ class TestFilesWithoutTypes:
             prepare([str(tmp_path / "a.csv")], output=str(tmp_path / "b.csv"), **options) as plan,
         ):
             plan.score()
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

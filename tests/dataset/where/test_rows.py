@@ -144,13 +144,13 @@ def comparisons(draw: st.DrawFn) -> str:
 
 @st.composite
 def likes(draw: st.DrawFn) -> str:
-    how = draw(st.sampled_from(["LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"]))
+    operator = draw(st.sampled_from(["LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"]))
     pattern = draw(
         st.lists(st.sampled_from(["%", "_", "e", "N", "a", "!%", "ß", "İ", "😂", "\n", ".", "'"]), max_size=4)
     )
     escape = draw(st.booleans())
     text = quoted("".join(pattern)) + (" ESCAPE '!'" if escape else "")
-    return f"{draw(st.sampled_from(TEXTS))} {how} {text}"
+    return f"{draw(st.sampled_from(TEXTS))} {operator} {text}"
 
 
 others = st.sampled_from(
@@ -217,10 +217,10 @@ def kept(table: pa.Table, where: str, batch: int = 3) -> list[int]:
     return [row for part in found for row in part["row"].to_pylist()]
 
 
-class TestLikeDuckDB:
+class TestMatchesDuckDB:
     @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(rows=st.lists(ROW, max_size=12), where=CONDITIONS)
-    def test_the_same_rows(
+    def test_same_rows_as_duckdb(
         self, duck: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], where: str
     ) -> None:
         table = pa.Table.from_pylist(rows, SCHEMA)
@@ -269,7 +269,7 @@ def some_rows() -> pa.Table:
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-class TestOurOwnWords:
+class TestOwnSyntax:
     @pytest.mark.parametrize(
         ("where", "rows"),
         [
@@ -291,7 +291,7 @@ class TestOurOwnWords:
         assert kept(some_rows(), where) == rows
 
     @pytest.mark.parametrize(
-        ("where", "error", "said"),
+        ("where", "error", "message"),
         [
             ("i8 = 'x'", ColumnTypeError, "i8 = 'x': column 'i8' of type int8 is compared with 'x', text"),
             ("text = 5", ColumnTypeError, "is compared with 5, a number (compare it with text, in quotes)"),
@@ -338,16 +338,16 @@ class TestOurOwnWords:
             ("text = '\udcff'", UsageError, "not valid UTF-8"),
         ],
     )
-    def test_what_is_refused(
-        self, where: str, error: type[Exception], said: str, capfd: pytest.CaptureFixture[str]
+    def test_rejected_conditions(
+        self, where: str, error: type[Exception], message: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
         with pytest.raises(error) as raised:
             RowFilter(Condition.parse(where)).bind(SCHEMA)
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert "\n" not in str(raised.value)
         assert type(raised.value) is error
         assert not capfd.readouterr().err  # sqlglot logs
 
-    def test_in_a_pickle(self) -> None:
+    def test_pickling(self) -> None:
         rows = pickle.loads(pickle.dumps(RowFilter(Condition.parse("i8 > 1"))))
         assert [len(batch) for batch in rows.filtered(some_rows().to_batches(), 10)] == [1]

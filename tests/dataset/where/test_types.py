@@ -35,10 +35,10 @@ TYPES: list[tuple[pa.DataType, list[Any]]] = [
 ]
 
 
-class TestWhatStays:
+class TestPreserved:
     @pytest.mark.parametrize(("kind", "values"), TYPES, ids=[str(kind) for kind, _ in TYPES])
     @pytest.mark.parametrize("batch_rows", [1, 2, 100])
-    def test_rows_of_a_type(self, kind: pa.DataType, values: list[Any], batch_rows: int) -> None:
+    def test_rows_by_type(self, kind: pa.DataType, values: list[Any], batch_rows: int) -> None:
         table = pa.table({"n": range(len(values) * 3), "x": pa.array(values * 3, kind)})
         batches = table.to_batches(2)
         found = list(RowFilter(Condition.parse("n in (0, 1, 2, 6, 11)")).filtered(batches, batch_rows))
@@ -51,7 +51,7 @@ class TestWhatStays:
         assert all(len(batch) <= max(2, batch_rows) for batch in found)
 
     @pytest.mark.parametrize(("kind", "values"), TYPES, ids=[str(kind) for kind, _ in TYPES])
-    def test_null_of_a_type(self, kind: pa.DataType, values: list[Any]) -> None:
+    def test_null_by_type(self, kind: pa.DataType, values: list[Any]) -> None:
         batch = pa.record_batch({"x": pa.array(values, kind)})
         null = [value is None for value in values]
         assert Condition.parse("x is null").bind(batch.schema, {}).evaluate(batch).to_pylist() == null
@@ -66,7 +66,7 @@ class TestWhatStays:
         kept = RowFilter(Condition.parse("x is null or x < 2")).filtered([batch], 9)
         assert [part["x"].to_pylist() for part in kept] == [[1, 1, None]]
 
-    def test_dictionaries_of_two_row_groups_stay_apart(self) -> None:
+    def test_dictionaries_of_row_groups_are_not_mixed(self) -> None:
         batches = [
             pa.record_batch({"x": pa.array(words).dictionary_encode()})
             for words in (["a", "b"], ["c"], ["c"])
@@ -74,7 +74,7 @@ class TestWhatStays:
         found = list(RowFilter(Condition.parse("x <> 'a'")).filtered(batches, 9))
         assert [part["x"].to_pylist() for part in found] == [["b"], ["c", "c"]]
 
-    def test_rows_that_are_left_out_are_counted(self) -> None:
+    def test_omitted_rows_are_counted(self) -> None:
         counted: list[int] = []
         batches = pa.table({"x": range(10)}).to_batches(4)
         kept = RowFilter(Condition.parse("x between 2 and 5")).filtered(batches, 100, counted.append)
@@ -120,7 +120,7 @@ class TestExactness:
         assert found.fill_null(False).to_pylist() == [*expected, False]
 
     @pytest.mark.parametrize("where", ["a < b", "b > a", "a <> b", "not a >= b"])
-    def test_moments_of_two_units(self, where: str) -> None:
+    def test_timestamps_of_different_units(self, where: str) -> None:
         batch = pa.record_batch(
             {"a": pa.array([0, 2**62], pa.timestamp("s")), "b": pa.array([1, 2**62], pa.timestamp("ns"))}
         )

@@ -29,7 +29,7 @@ MODULES = {
 
 def load(servers: str, **given: str) -> Settings:
     names = {name.replace("_", "."): value for name, value in given.items()}
-    return Settings.load(given=names | {"bootstrap.servers": servers}, environ={})
+    return Settings.load(overrides=names | {"bootstrap.servers": servers}, environ={})
 
 
 def user(mechanism: str, password: str = "alice-secret", name: str = "alice") -> dict[str, str]:
@@ -39,7 +39,7 @@ def user(mechanism: str, password: str = "alice-secret", name: str = "alice") ->
 
 
 def subject(name: str, lifetime: int = 60) -> dict[str, str]:
-    """The settings of a login with a token that nobody signed."""
+    """The settings of a login with an unsigned token."""
     options = f'unsecuredLoginStringClaim_sub="{name}" unsecuredLoginLifetimeSeconds="{lifetime}"'
     return {
         "sasl_mechanism": "OAUTHBEARER",
@@ -79,53 +79,53 @@ def port_of(address: str) -> str:
 # Logging in
 
 
-def test_a_broker_without_security_is_reached(secure_kafka: LocalKafka) -> None:
+def test_plaintext_broker(secure_kafka: LocalKafka) -> None:
     reach(load(secure_kafka.bootstrap))
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
-def test_the_right_password_logs_in_and_a_wrong_one_is_told(secure_kafka: LocalKafka, mechanism: str) -> None:
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
-    reach(load(secure_kafka.sasl_ssl, **how, **user(mechanism)))
-    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **how, **user(mechanism, "wrong"))
+def test_right_and_wrong_password(secure_kafka: LocalKafka, mechanism: str) -> None:
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
+    reach(load(secure_kafka.sasl_ssl, **options, **user(mechanism)))
+    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **options, **user(mechanism, "wrong"))
     assert line.startswith(f"login at {secure_kafka.sasl_ssl} as 'alice' with {mechanism} fails: ")
     assert "nvalid" in line
     assert "(check username and password in sasl.jaas.config)" in line
 
 
-def test_a_user_that_is_not_known_is_told(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
+def test_unknown_user(secure_kafka: LocalKafka) -> None:
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
     login = user("SCRAM-SHA-512", name="nobody")
-    assert "as 'nobody'" in refusal(AuthenticationError, secure_kafka.sasl_ssl, **how, **login)
+    assert "as 'nobody'" in refusal(AuthenticationError, secure_kafka.sasl_ssl, **options, **login)
 
 
-def test_a_token_logs_in_and_an_expired_one_is_told(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
-    reach(load(secure_kafka.sasl_ssl, **how, **subject("alice")))
-    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **how, **subject("alice", 0))
+def test_valid_and_expired_token(secure_kafka: LocalKafka) -> None:
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
+    reach(load(secure_kafka.sasl_ssl, **options, **subject("alice")))
+    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **options, **subject("alice", 0))
     assert "with OAUTHBEARER fails: " in line
     assert line.count("invalid_token") == 1
     assert "check the token's audience" in line
 
 
-def test_a_mechanism_that_is_not_enabled_is_told_with_those_that_are(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_PLAINTEXT"}
-    reach(load(secure_kafka.sasl_plaintext, **how, **user("PLAIN")))
-    line = refusal(AuthenticationError, secure_kafka.sasl_plaintext, **how, **user("SCRAM-SHA-512"))
+def test_disabled_mechanism_error_lists_enabled_ones(secure_kafka: LocalKafka) -> None:
+    options = {"security_protocol": "SASL_PLAINTEXT"}
+    reach(load(secure_kafka.sasl_plaintext, **options, **user("PLAIN")))
+    line = refusal(AuthenticationError, secure_kafka.sasl_plaintext, **options, **user("SCRAM-SHA-512"))
     assert "the broker has not enabled the mechanism (it has enabled: PLAIN)" in line
 
 
-def test_no_login_where_one_is_wanted_is_told(secure_kafka: LocalKafka) -> None:
+def test_missing_login(secure_kafka: LocalKafka) -> None:
     line = refusal(AuthenticationError, secure_kafka.sasl_plaintext)
     assert "set security.protocol=SASL_PLAINTEXT and sasl.mechanism" in line
-    how = {"security_protocol": "SSL", **trust(secure_kafka)}
-    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **how)
+    options = {"security_protocol": "SSL", **trust(secure_kafka)}
+    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **options)
     assert "set security.protocol=SASL_SSL and sasl.mechanism" in line
 
 
-def test_a_login_where_none_is_wanted_is_told(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_PLAINTEXT"}
-    line = refusal(AuthenticationError, secure_kafka.bootstrap, **how, **user("PLAIN"))
+def test_unexpected_login(secure_kafka: LocalKafka) -> None:
+    options = {"security_protocol": "SASL_PLAINTEXT"}
+    line = refusal(AuthenticationError, secure_kafka.bootstrap, **options, **user("PLAIN"))
     assert (
         "does not ask for a login on this port (use its SASL port, or set security.protocol=PLAINTEXT)"
         in line
@@ -136,64 +136,64 @@ def test_a_login_where_none_is_wanted_is_told(secure_kafka: LocalKafka) -> None:
 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
-def test_a_client_certificate_is_taken_and_missed(secure_kafka: LocalKafka, version: str) -> None:
-    how = {"security_protocol": "SSL", "ssl_enabled_protocols": version, **trust(secure_kafka)}
-    reach(load(secure_kafka.mtls, **how, **certificate(secure_kafka)))
-    line = refusal(TlsError, secure_kafka.mtls, **how)
+def test_client_certificate_present_and_missing(secure_kafka: LocalKafka, version: str) -> None:
+    options = {"security_protocol": "SSL", "ssl_enabled_protocols": version, **trust(secure_kafka)}
+    reach(load(secure_kafka.mtls, **options, **certificate(secure_kafka)))
+    line = refusal(TlsError, secure_kafka.mtls, **options)
     assert "the broker requires a client certificate (ssl.keystore.location must contain" in line
 
 
-def test_a_client_certificate_of_somebody_elses_authority_is_told(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SSL", **trust(secure_kafka)}
+def test_client_certificate_of_another_authority(secure_kafka: LocalKafka) -> None:
+    options = {"security_protocol": "SSL", **trust(secure_kafka)}
     stranger = {
         "ssl_keystore_certificate_chain": secure_kafka.other_ca.read_text(),
         "ssl_keystore_key": secure_kafka.other_ca.with_suffix(".key").read_text(),
     }
-    line = refusal(TlsError, secure_kafka.mtls, **how, **stranger)
+    line = refusal(TlsError, secure_kafka.mtls, **options, **stranger)
     assert "the broker refuses our certificate" in line or "does not trust the CA" in line
 
 
-def test_an_authority_that_is_not_trusted_is_told(secure_kafka: LocalKafka) -> None:
+def test_untrusted_authority(secure_kafka: LocalKafka) -> None:
     for trusted in ({}, {"ssl_truststore_location": str(secure_kafka.other_ca)}):
         line = refusal(TlsError, secure_kafka.mtls, security_protocol="SSL", **trusted)
         assert "the broker's certificate is not trusted: " in line
         assert "ssl.truststore.location must contain the CA" in line
 
 
-def test_another_host_name_is_told_and_can_be_let_pass(secure_kafka: LocalKafka) -> None:
+def test_host_name_mismatch_can_be_allowed(secure_kafka: LocalKafka) -> None:
     other = (
         f"127.1:{port_of(secure_kafka.mtls)}"  # the same address, by a name that is not in the certificate
     )
-    how = {"security_protocol": "SSL", **trust(secure_kafka), **certificate(secure_kafka)}
-    line = refusal(TlsError, other, **how)
+    options = {"security_protocol": "SSL", **trust(secure_kafka), **certificate(secure_kafka)}
+    line = refusal(TlsError, other, **options)
     assert "the broker's certificate is not for 127.1 (connect by a name in the certificate" in line
-    reach(load(other, **how, ssl_endpoint_identification_algorithm=""))
+    reach(load(other, **options, ssl_endpoint_identification_algorithm=""))
 
 
-def test_tls_to_a_port_without_is_told(secure_kafka: LocalKafka) -> None:
+def test_tls_to_a_plaintext_port(secure_kafka: LocalKafka) -> None:
     line = refusal(TlsError, secure_kafka.bootstrap, security_protocol="SSL", **trust(secure_kafka))
     assert "does not use TLS on this port (use its TLS port, or set security.protocol=PLAINTEXT)" in line
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN")}
-    line = refusal(TlsError, secure_kafka.sasl_plaintext, **how)
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN")}
+    line = refusal(TlsError, secure_kafka.sasl_plaintext, **options)
     assert "or set security.protocol=SASL_PLAINTEXT)" in line
 
 
-def test_no_tls_to_a_port_with_is_told(secure_kafka: LocalKafka) -> None:
+def test_plaintext_to_a_tls_port(secure_kafka: LocalKafka) -> None:
     for address in (secure_kafka.mtls, secure_kafka.sasl_ssl):
         line = refusal(BrokerUnreachableError, address)
         assert "uses TLS, but security.protocol is PLAINTEXT (set security.protocol=SSL or SASL_SSL)" in line
-    how = {"security_protocol": "SASL_PLAINTEXT", **user("PLAIN")}
-    line = refusal(BrokerUnreachableError, secure_kafka.sasl_ssl, **how)
+    options = {"security_protocol": "SASL_PLAINTEXT", **user("PLAIN")}
+    line = refusal(BrokerUnreachableError, secure_kafka.sasl_ssl, **options)
     assert "(set security.protocol=SASL_SSL)" in line
 
 
-def test_nothing_in_common_is_told(secure_kafka: LocalKafka) -> None:
+def test_no_common_protocol(secure_kafka: LocalKafka) -> None:
     suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"  # the broker's key is RSA
-    how = {"security_protocol": "SSL", "ssl_cipher_suites": suite, **trust(secure_kafka)}
-    assert "check ssl.cipher.suites" in refusal(TlsError, secure_kafka.mtls, **how)
+    options = {"security_protocol": "SSL", "ssl_cipher_suites": suite, **trust(secure_kafka)}
+    assert "check ssl.cipher.suites" in refusal(TlsError, secure_kafka.mtls, **options)
 
 
-def test_an_expired_certificate_is_told(tmp_path: Path) -> None:
+def test_expired_certificate(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command")
     request = "req -newkey rsa:2048 -nodes -subj /CN=old -addext subjectAltName=IP:127.0.0.1"
@@ -224,7 +224,7 @@ def test_an_expired_certificate_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_certificate_that_is_answered_with_a_handshake_failure(tmp_path: Path) -> None:
+def test_missing_certificate_answered_by_handshake_failure(tmp_path: Path) -> None:
     """As OpenSSL and some versions of Java do by TLS 1.2, whose alert is that of nothing in common, too."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command")
@@ -254,15 +254,13 @@ def test_a_missing_certificate_that_is_answered_with_a_handshake_failure(tmp_pat
 # Nobody there
 
 
-def test_nobody_listening_is_told() -> None:
+def test_connection_refused() -> None:
     line = refusal(BrokerUnreachableError, f"127.0.0.1:{free_port()}")
     assert "cannot be reached: connection refused" in line
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["no way first", "no way last"])
-def test_nobody_listening_is_told_whatever_addresses_there_are(
-    order: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connection_refused_on_every_address(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     hosts = ["127.255.255.255", "127.0.0.1"][::order]  # there is no way to a broadcast address by TCP
     found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
@@ -272,7 +270,7 @@ def test_nobody_listening_is_told_whatever_addresses_there_are(
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", f"{'x' * 64}.invalid"])
-def test_a_name_that_is_none_is_told(host: str) -> None:
+def test_unknown_host(host: str) -> None:
     line = refusal(BrokerUnreachableError, f"{host}:9092")
     assert "unknown host" in line
     assert "(check bootstrap.servers)" in line
@@ -280,7 +278,7 @@ def test_a_name_that_is_none_is_told(host: str) -> None:
 
 @contextmanager
 def server(answer: bytes | None) -> Iterator[str]:
-    """Something that is not Kafka: answers whatever it is sent with this; never, if None."""
+    """A server that is not Kafka: sends this answer to anything; never answers if None."""
     kept = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -321,7 +319,7 @@ def server(answer: bytes | None) -> Iterator[str]:
         (b"\x15\x03\x03\0\x02\x01\0", "is not a Kafka broker: something else answers"),
     ],
 )
-def test_what_is_not_a_broker_is_told(answer: bytes, reason: str) -> None:
+def test_not_a_broker(answer: bytes, reason: str) -> None:
     with server(answer) as address:
         assert reason in refusal(BrokerUnreachableError, address)
         line = refusal(TlsError, address, security_protocol="SSL")
@@ -329,15 +327,15 @@ def test_what_is_not_a_broker_is_told(answer: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("PLAINTEXT", "does not answer within"), ("SSL", "TLS handshake within")]
+    ("protocol", "reason"), [("PLAINTEXT", "does not answer within"), ("SSL", "TLS handshake within")]
 )
-def test_silence_is_told_in_bounded_time(how: str, reason: str) -> None:
+def test_silent_server_times_out(protocol: str, reason: str) -> None:
     with server(None) as address:
-        settings = {"security_protocol": how, "socket_connection_setup_timeout_ms": "300"}
+        settings = {"security_protocol": protocol, "socket_connection_setup_timeout_ms": "300"}
         assert f"{reason} 0.3 s" in refusal(BrokerUnreachableError, address, **settings)
 
 
-def test_a_name_server_that_is_silent_costs_no_more_time_than_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_name_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: over.wait(30))
     try:
@@ -358,21 +356,21 @@ def test_one_server_of_several_is_enough(secure_kafka: LocalKafka) -> None:
         reach(load(servers, socket_connection_setup_timeout_ms="9000"))
 
 
-def test_of_several_errors_that_of_the_furthest_attempt_is_told(secure_kafka: LocalKafka) -> None:
+def test_furthest_attempt_wins_among_errors(secure_kafka: LocalKafka) -> None:
     dead = f"127.0.0.1:{free_port()}"
     with pytest.raises(BrokerUnreachableError, match=dead):
         reach(load(f"no-such-host.invalid:9092,{dead},no-such-host.invalid:9093"))
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN", "wrong")}
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN", "wrong")}
     with pytest.raises(AuthenticationError, match="Invalid username or password"):
-        reach(load(f"{dead},{secure_kafka.sasl_ssl},{secure_kafka.bootstrap}", **how))
+        reach(load(f"{dead},{secure_kafka.sasl_ssl},{secure_kafka.bootstrap}", **options))
 
 
-def test_an_address_that_the_cluster_does_not_give_out_is_a_fine_start(secure_kafka: LocalKafka) -> None:
+def test_unadvertised_address_is_accepted(secure_kafka: LocalKafka) -> None:
     reach(load(f"localhost:{port_of(secure_kafka.bootstrap)}"))
 
 
 @pytest.mark.slow
-def test_a_cluster_that_gives_out_an_address_out_of_reach_is_told() -> None:
+def test_unreachable_advertised_address() -> None:
     port = free_port()
     settings = {"advertised.listeners": "PLAINTEXT://kafka.internal.invalid:9092"}
     try:
@@ -388,7 +386,7 @@ def test_a_cluster_that_gives_out_an_address_out_of_reach_is_told() -> None:
 # A broker that hangs comes last: it takes a while to come back to itself.
 
 
-def test_a_broker_that_hangs_is_told(secure_kafka: LocalKafka) -> None:
+def test_hung_broker(secure_kafka: LocalKafka) -> None:
     secure_kafka.pause()
     try:
         settings = {"socket_connection_setup_timeout_ms": "300"}

@@ -33,7 +33,9 @@ PASSWORD = "key-secret"
 
 
 def load(**given: str) -> Settings:
-    return Settings.load(given={name.replace("_", "."): value for name, value in given.items()}, environ={})
+    return Settings.load(
+        overrides={name.replace("_", "."): value for name, value in given.items()}, environ={}
+    )
 
 
 class Store:
@@ -83,7 +85,7 @@ def test_without_tls_there_is_no_context() -> None:
     assert tls(load(security_protocol="SASL_PLAINTEXT"), Pem()) is None
 
 
-def test_certificates_and_host_names_are_checked_unless_told_otherwise(store: Store) -> None:
+def test_certificates_and_host_names_are_checked_by_default(store: Store) -> None:
     usual = context(ssl_truststore_location=str(store.ca), ssl_truststore_type="PEM")
     assert usual.verify_mode is ssl.CERT_REQUIRED
     assert usual.check_hostname
@@ -94,7 +96,7 @@ def test_certificates_and_host_names_are_checked_unless_told_otherwise(store: St
     assert not lenient.check_hostname
 
 
-def test_without_a_trust_store_the_system_is_trusted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_trust_store_by_default(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(store.ca))
     monkeypatch.setenv("SSL_CERT_DIR", str(store.directory / "none"))
     assert [dict(each["subject"][0])["commonName"] for each in context().get_ca_certs()] == ["ours"]
@@ -117,7 +119,7 @@ def test_protocols_and_ciphers_can_be_chosen() -> None:
     assert older == set(names.values())
 
 
-def test_unsafe_protocols_and_unknown_ciphers_are_refused() -> None:
+def test_unsafe_protocols_and_unknown_ciphers_are_rejected() -> None:
     with pytest.raises(ClientConfigError, match="has no protocol that is safe"):
         context(ssl_enabled_protocols="TLSv1,TLSv1.1")
     with pytest.raises(ClientConfigError, match="has no cipher suite"):
@@ -127,7 +129,7 @@ def test_unsafe_protocols_and_unknown_ciphers_are_refused() -> None:
 # PEM
 
 
-def test_stores_may_be_files_with_other_text_around(store: Store) -> None:
+def test_stores_may_contain_other_text(store: Store) -> None:
     key_store = store.write("both.pem", f"Bag Attributés\n{store.key}subject=x\n{store.certificate}\n")
     given = {"ssl_keystore_location": key_store, "ssl_truststore_location": str(store.ca)}
     found = pem(load(**given))
@@ -138,9 +140,7 @@ def test_stores_may_be_files_with_other_text_around(store: Store) -> None:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\\n", " ", "\r\n"])
-def test_certificates_and_key_may_stand_in_the_settings_however_lines_are_broken(
-    store: Store, line_end: str
-) -> None:
+def test_inline_certificates_and_key(store: Store, line_end: str) -> None:
     given = {
         "ssl_truststore_certificates": store.certificate.replace("\n", line_end),
         "ssl_keystore_certificate_chain": store.certificate.replace("\n", line_end) * 2,
@@ -152,7 +152,7 @@ def test_certificates_and_key_may_stand_in_the_settings_however_lines_are_broken
     assert len(context(**given).get_ca_certs()) == 1
 
 
-def test_an_encrypted_key_opens_with_its_password(store: Store) -> None:
+def test_encrypted_key(store: Store) -> None:
     given = {"ssl_keystore_certificate_chain": store.certificate, "ssl_keystore_key": store.encrypted_key}
     context(**given, ssl_key_password=PASSWORD)
     assert pem(load(**given, ssl_key_password=PASSWORD)).password == PASSWORD
@@ -163,7 +163,7 @@ def test_an_encrypted_key_opens_with_its_password(store: Store) -> None:
 
 
 @pytest.mark.parametrize("memory", [True, False])
-def test_no_key_stays_on_the_disk(
+def test_key_is_not_left_on_disk(
     store: Store, memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -185,7 +185,7 @@ def test_no_key_stays_on_the_disk(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_does_not_belong_together_is_refused(store: Store) -> None:
+def test_mismatched_settings_are_rejected(store: Store) -> None:
     other = (store.directory / "other.pem").read_text()
     damaged = store.certificate.replace("M", "!", 1)
     refusals = {
@@ -213,7 +213,7 @@ def test_what_does_not_belong_together_is_refused(store: Store) -> None:
         assert "\n" not in str(refusal.value)
 
 
-def test_the_key_is_not_shown(store: Store) -> None:
+def test_key_is_not_shown(store: Store) -> None:
     given = {"ssl_keystore_certificate_chain": store.certificate, "ssl_keystore_key": store.encrypted_key}
     shown = repr(pem(load(**given, ssl_key_password=PASSWORD)))
     assert PASSWORD not in shown
@@ -222,7 +222,7 @@ def test_the_key_is_not_shown(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["JKS", "PKCS12"])
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="no keytool command")
-def test_the_commands_that_convert_a_java_trust_store_do(store: Store, kind: str) -> None:
+def test_hinted_commands_convert_a_java_trust_store(store: Store, kind: str) -> None:
     java_store = store.directory / f"trust store.{kind.lower()}"
     subprocess.run(
         [
@@ -242,7 +242,7 @@ def test_the_commands_that_convert_a_java_trust_store_do(store: Store, kind: str
 
 
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="no keytool command")
-def test_the_commands_that_convert_a_java_key_store_do(store: Store) -> None:
+def test_hinted_commands_convert_a_java_key_store(store: Store) -> None:
     store.openssl(
         *("pkcs12", "-export", "-in", "ours.pem", "-inkey", "ours.key", "-out", "k.p12"),
         *("-passout", "pass:changeit"),
@@ -285,9 +285,7 @@ def test_without_sasl_there_is_no_login() -> None:
         (f'kafkashaded.{PLAIN} required username="a" password="p";', "a", "p"),
     ],
 )
-def test_jaas_lines_are_read_as_java_reads_them(
-    jaas: str, username: str | None, password: str | None
-) -> None:
+def test_jaas_lines_match_java(jaas: str, username: str | None, password: str | None) -> None:
     if username is None:
         with pytest.raises(ClientConfigError):
             login(sasl("PLAIN", jaas))
@@ -319,9 +317,7 @@ def test_scram_has_its_own_module(mechanism: str) -> None:
         (";", "must be: LoginModule required"),
     ],
 )
-def test_a_jaas_line_that_cannot_be_used_is_refused_without_being_shown(
-    jaas: str | None, reason: str
-) -> None:
+def test_unusable_jaas_line_is_rejected_without_being_shown(jaas: str | None, reason: str) -> None:
     with pytest.raises(ClientConfigError, match=reason) as refusal:
         login(sasl("PLAIN", jaas))
     assert "secret" not in str(refusal.value)
@@ -329,7 +325,7 @@ def test_a_jaas_line_that_cannot_be_used_is_refused_without_being_shown(
 
 
 @pytest.mark.parametrize("given", [{"sasl_mechanism": "GSSAPI"}, {}, {"sasl_mechanism": "AWS_MSK_IAM"}])
-def test_mechanisms_that_are_not_supported_are_refused(given: dict[str, str]) -> None:
+def test_unsupported_mechanisms_are_rejected(given: dict[str, str]) -> None:
     with pytest.raises(ClientConfigError, match=r"is not supported \(use one of: PLAIN, SCRAM-SHA-256"):
         login(load(security_protocol="SASL_SSL", **given))
 
@@ -352,7 +348,7 @@ def jwt(**claims: Any) -> str:
     )
 
 
-def test_unsigned_tokens_are_made_for_tests() -> None:
+def test_unsigned_tokens() -> None:
     jaas = f'{OAUTH} required unsecuredLoginStringClaim_sub="alice" unsecuredLoginLifetimeSeconds="60";'
     made = token(sasl("OAUTHBEARER", jaas))
     assert made.principal == "alice"
@@ -363,7 +359,7 @@ def test_unsigned_tokens_are_made_for_tests() -> None:
     assert made.value not in repr(made)
 
 
-def test_an_unsigned_token_is_not_of_the_future_for_a_clock_of_milliseconds(
+def test_unsigned_token_is_not_issued_in_the_future(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     jaas = f'{OAUTH} required unsecuredLoginStringClaim_sub="alice";'
@@ -373,7 +369,7 @@ def test_an_unsigned_token_is_not_of_the_future_for_a_clock_of_milliseconds(
     assert 1000 * claims["iat"] <= 1_700_000_000_123 < 1000 * claims["exp"]  # as the broker compares them
 
 
-def test_a_token_in_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
+def test_token_file_is_reread(tmp_path: Path) -> None:
     file = tmp_path / "the token"
     settings = sasl("OAUTHBEARER", **{"sasl.oauthbearer.token.endpoint.url": file.as_uri()})
     found = login(settings)
@@ -392,7 +388,7 @@ def test_a_token_in_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
 
 
 class Provider(HTTPServer):
-    """An identity provider: hands out numbered tokens, or answers what it is told to."""
+    """An identity provider that issues numbered tokens, or gives a prepared answer."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -448,9 +444,7 @@ def credentials(url: str, **given: str) -> Settings:
     return sasl("OAUTHBEARER", jaas, **{"sasl.oauthbearer.token.endpoint.url": url}, **given)
 
 
-def test_client_credentials_get_a_token_that_is_kept_for_most_of_its_life(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_credentials_token_is_cached(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     found = login(credentials(provider.url))
     assert found is not None
     assert found.token is not None
@@ -469,7 +463,7 @@ def test_client_credentials_get_a_token_that_is_kept_for_most_of_its_life(
     assert len(provider.requests) == 2
 
 
-def test_settings_win_over_the_jaas_line_and_may_ask_for_quoting(provider: Provider) -> None:
+def test_settings_override_the_jaas_line(provider: Provider) -> None:
     prefix = "sasl.oauthbearer."
     more = {
         f"{prefix}client.credentials.client.id": "a b",
@@ -483,7 +477,7 @@ def test_settings_win_over_the_jaas_line_and_may_ask_for_quoting(provider: Provi
     assert form["scope"] == ["other"]
 
 
-def test_a_token_without_a_told_life_says_its_end_itself(provider: Provider) -> None:
+def test_token_expiry_from_its_claims(provider: Provider) -> None:
     provider.answer = (200, json.dumps({"access_token": jwt(sub="x", exp=2_000_000_000)}).encode())
     assert token(credentials(provider.url)).expires_at == 2_000_000_000
 
@@ -503,9 +497,7 @@ def test_a_token_without_a_told_life_says_its_end_itself(provider: Provider) -> 
         (200, b'{"access_token": 1}', "answered without an access_token"),
     ],
 )
-def test_a_refusal_of_the_provider_is_told_in_one_line(
-    provider: Provider, status: int, body: bytes, reason: str
-) -> None:
+def test_provider_error_is_one_line(provider: Provider, status: int, body: bytes, reason: str) -> None:
     provider.answer = (status, body)
     with pytest.raises(AuthenticationError, match=f"the token endpoint {provider.url} {reason}") as refusal:
         token(credentials(provider.url))
@@ -515,10 +507,10 @@ def test_a_refusal_of_the_provider_is_told_in_one_line(
 
 @pytest.mark.parametrize("order", [1, -1], ids=["no way first", "no way last"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_nobody_at_the_token_endpoint_is_told(
+def test_unreachable_token_endpoint(
     provider: Provider, scheme: str, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stands beside it: ``localhost`` is ``::1``, too, where there may be no IPv6."""
+    """Even if ``localhost`` also resolves to ``::1`` on a machine without IPv6."""
     provider.close()
     hosts = ["127.255.255.255", "127.0.0.1"][::order]  # there is no way to a broadcast address by TCP
     found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, provider.server_port)) for host in hosts]
@@ -529,7 +521,7 @@ def test_nobody_at_the_token_endpoint_is_told(
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_a_token_endpoint_without_tls_is_told(
+def test_token_endpoint_without_tls(
     provider: Provider, closes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if closes:
@@ -539,7 +531,7 @@ def test_a_token_endpoint_without_tls_is_told(
     assert "check sasl.oauthbearer.token.endpoint.url" in str(refusal.value)
 
 
-def test_the_token_endpoint_must_be_trusted(store: Store, provider: Provider) -> None:
+def test_token_endpoint_must_be_trusted(store: Store, provider: Provider) -> None:
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours.load_cert_chain(store.ca, store.directory / "ours.key")
     provider.socket = ours.wrap_socket(provider.socket, server_side=True)
@@ -558,12 +550,12 @@ def test_the_token_endpoint_must_be_trusted(store: Store, provider: Provider) ->
         ("https://[::1/token", "is not a URL"),
     ],
 )
-def test_endpoints_that_cannot_be_used_are_refused(url: str, reason: str) -> None:
+def test_invalid_endpoints_are_rejected(url: str, reason: str) -> None:
     with pytest.raises(ClientConfigError, match=reason):
         login(credentials(url))
 
 
-def test_what_is_missing_for_tokens_is_named() -> None:
+def test_missing_token_settings_are_named() -> None:
     with pytest.raises(ClientConfigError, match=r"needs sasl.oauthbearer.token.endpoint.url"):
         login(sasl("OAUTHBEARER"))
     with pytest.raises(ClientConfigError, match="has no client ID or no client secret"):

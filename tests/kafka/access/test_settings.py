@@ -20,7 +20,7 @@ def load(text: str = "", environ: dict[str, str] | None = None, /, **given: str)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "client.properties"
         path.write_text(text, encoding="utf-8")
-        return Settings.load(path, given=names, environ=environ or {})
+        return Settings.load(path, overrides=names, environ=environ or {})
 
 
 def pairs(text: str) -> list[tuple[str, str]]:
@@ -35,9 +35,9 @@ def store(properties: dict[str, str], *, ascii_only: bool) -> str:
 
     def convert(text: str, *, key: bool) -> str:
         written = []
-        for place, character in enumerate(text):
+        for index, character in enumerate(text):
             if character == " ":
-                written.append("\\ " if key or place == 0 else " ")
+                written.append("\\ " if key or index == 0 else " ")
             elif character in "\t\n\r\f":
                 written.append("\\" + {"\t": "t", "\n": "n", "\r": "r", "\f": "f"}[character])
             elif character in "\\=:#!":
@@ -59,12 +59,12 @@ texts = st.text(
 
 
 @given(st.dictionaries(texts, texts), st.booleans())
-def test_what_java_stores_is_read_back(properties: dict[str, str], ascii_only: bool) -> None:
+def test_java_properties_round_trip(properties: dict[str, str], ascii_only: bool) -> None:
     assert dict(pairs(store(properties, ascii_only=ascii_only))) == properties
 
 
 @given(st.text(st.sampled_from("ab=: \t\n\r\\u0041#!é")))
-def test_no_text_is_anything_but_properties_or_a_clear_refusal(text: str) -> None:
+def test_any_text_is_parsed_or_clearly_rejected(text: str) -> None:
     try:
         found = parse_properties(text, "f")
     except ClientConfigError as error:
@@ -102,11 +102,11 @@ def test_no_text_is_anything_but_properties_or_a_clear_refusal(text: str) -> Non
         ("", []),
     ],
 )
-def test_lines_mean_what_they_mean_in_java(text: str, expected: list[tuple[str, str]]) -> None:
+def test_lines_match_java(text: str, expected: list[tuple[str, str]]) -> None:
     assert pairs(text) == expected
 
 
-def test_a_property_knows_the_line_that_it_begins_on() -> None:
+def test_property_knows_its_line() -> None:
     found = parse_properties("# one\na=1\\\n  2\\\n  3\n\nb=4")
     assert found == [Property("a", "123", 2), Property("b", "4", 6)]
 
@@ -114,7 +114,7 @@ def test_a_property_knows_the_line_that_it_begins_on() -> None:
 @pytest.mark.parametrize(
     "content", [b"client.id=caf\xc3\xa9", b"\xef\xbb\xbfclient.id=caf\xc3\xa9", b"client.id=caf\xe9"]
 )
-def test_utf8_with_or_without_a_mark_and_latin1_are_read(tmp_path: Path, content: bytes) -> None:
+def test_utf8_with_or_without_bom_and_latin1(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "client.properties"
     file.write_bytes(content)
     assert read_properties(file) == [Property("client.id", "café", 1)]
@@ -123,12 +123,12 @@ def test_utf8_with_or_without_a_mark_and_latin1_are_read(tmp_path: Path, content
 @pytest.mark.parametrize(
     ("text", "reason"), [("a=b\nc=\\u12g4", "four hexadecimal"), ("\nc=\\ud83d", "surrogate")]
 )
-def test_a_broken_escape_is_refused_with_its_line(text: str, reason: str) -> None:
+def test_invalid_escape_is_rejected_with_its_line(text: str, reason: str) -> None:
     with pytest.raises(ClientConfigError, match=f"client.properties line 2: .*{reason}"):
         load(text)
 
 
-def test_a_file_that_is_not_there_or_not_a_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_or_directory_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ClientConfigError, match=r"none\.properties cannot be read: No such file"):
         Settings.load(tmp_path / "none.properties", environ={})
     with pytest.raises(ClientConfigError, match="cannot be read: Is a directory"):
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_there_or_not_a_file_is_refused(tmp_path: Path) -> No
 # Which one wins
 
 
-def test_given_wins_over_environment_wins_over_file_and_the_last_line_of_a_file_wins() -> None:
+def test_precedence_of_sources() -> None:
     text = "client.id=a\nclient.id=file\ngroup.id=file\nacks=all\nlinger.ms=1"
     environ = {variable("client.id"): "environ", variable("group.id"): "environ", "HOME": "x"}
     settings = load(text, environ, client_id="given")
@@ -150,16 +150,16 @@ def test_given_wins_over_environment_wins_over_file_and_the_last_line_of_a_file_
     assert settings.unused() == []
 
 
-def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_environment_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTSTREAM_KAFKA_FETCH_MAX_WAIT_MS", "7")
     assert Settings.load().integer("fetch.max.wait.ms", 500) == 7
 
 
-def test_every_setting_has_a_variable_of_its_own() -> None:
+def test_every_setting_has_its_own_variable() -> None:
     assert len({variable(name) for name in USED}) == len(USED)
 
 
-def test_an_empty_value_is_no_value_except_where_it_means_something() -> None:
+def test_empty_values_are_ignored_unless_meaningful() -> None:
     settings = load("group.id=\nclient.id=  \nssl.endpoint.identification.algorithm=\nlinger.ms=")
     assert settings.text("group.id") is None
     assert settings.text("client.id", "mine") == "mine"
@@ -167,7 +167,7 @@ def test_an_empty_value_is_no_value_except_where_it_means_something() -> None:
     assert settings.text("ssl.endpoint.identification.algorithm", "https") == ""
 
 
-def test_asking_for_what_is_not_in_the_table_is_a_mistake_of_ours() -> None:
+def test_unknown_setting_is_a_programming_error() -> None:
     with pytest.raises(KeyError):
         load().text("no.such.name")
 
@@ -181,7 +181,7 @@ def test_servers_are_localhost_unless_set() -> None:
     assert load().servers() == [("localhost", 9092)]
 
 
-def test_servers_are_taken_apart() -> None:
+def test_servers_are_parsed() -> None:
     settings = load("bootstrap.servers= k1:9092 , SASL_SSL://k2.example.org:93,[::1]:94,")
     assert settings.text("bootstrap.servers") == "k1:9092,k2.example.org:93,[::1]:94"
     assert settings.servers() == [("k1", 9092), ("k2.example.org", 93), ("::1", 94)]
@@ -190,14 +190,14 @@ def test_servers_are_taken_apart() -> None:
 @pytest.mark.parametrize(
     "servers", ["k1", "k1:", "k1:0", "k1:65536", "k1:9092 k2:9092", ":9092", "::1:9092", ","]
 )
-def test_servers_that_are_none_are_refused(servers: str) -> None:
+def test_invalid_servers_are_rejected(servers: str) -> None:
     with pytest.raises(
         ClientConfigError, match=r"client\.properties line 1: bootstrap\.servers.*e\.g\. kafka1:9092"
     ):
         load(f"bootstrap.servers={servers}")
 
 
-def test_whole_numbers_flags_and_choices_are_read_as_java_does() -> None:
+def test_integers_flags_and_choices_match_java() -> None:
     settings = load("linger.ms= +7 \nsend.buffer.bytes=-1\ncheck.crcs=FALSE\nsecurity.protocol=sasl_ssl")
     assert settings.integer("linger.ms", 0) == 7
     assert settings.integer("send.buffer.bytes", 0) == -1
@@ -228,7 +228,7 @@ def test_whole_numbers_flags_and_choices_are_read_as_java_does() -> None:
         ("acks=2", r"one of: all, -1\)"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_file_line_and_reason(line: str, reason: str) -> None:
+def test_invalid_value_is_rejected_with_file_line_and_reason(line: str, reason: str) -> None:
     with pytest.raises(ClientConfigError, match=f"^client.properties line 2: .*{reason}"):
         load(f"# first\n{line}")
 
@@ -243,22 +243,22 @@ def test_a_value_that_cannot_be_is_refused_with_file_line_and_reason(line: str, 
         "acks=0",
     ],
 )
-def test_what_contradicts_exactly_once_is_refused(line: str) -> None:
+def test_settings_that_contradict_exactly_once_are_rejected(line: str) -> None:
     with pytest.raises(ClientConfigError, match=f"line 1: {line} contradicts exactly-once: .*remove it"):
         load(line)
 
 
-def test_what_agrees_with_exactly_once_is_taken() -> None:
+def test_settings_compatible_with_exactly_once_are_accepted() -> None:
     lines = "enable.auto.commit=false\nisolation.level=read_committed\nenable.idempotence=true\nacks=-1"
     assert load(lines).unused() == []
 
 
-def test_an_error_in_the_environment_names_the_variable() -> None:
+def test_error_in_the_environment_names_the_variable() -> None:
     with pytest.raises(ClientConfigError, match=r"^SENTSTREAM_KAFKA_LINGER_MS: linger.ms takes an integer"):
         load("", {"SENTSTREAM_KAFKA_LINGER_MS": "x"})
 
 
-def test_every_kind_of_setting_refuses_nonsense() -> None:
+def test_every_setting_type_rejects_nonsense() -> None:
     for name, kind in USED.items():
         if isinstance(kind, Integer | Flag) or kind.choices:
             with pytest.raises(ClientConfigError, match=name):
@@ -268,7 +268,7 @@ def test_every_kind_of_setting_refuses_nonsense() -> None:
 # What is not used
 
 
-def test_names_that_are_not_used_are_listed_with_the_reason_or_the_nearest() -> None:
+def test_unused_names_are_listed_with_a_reason() -> None:
     settings = load(
         "foo=1\nfetch.min.byte=1\ninterceptor.classes=x\nmetrics.num.samples=1\nsasl.username=alice\n"
         "partition.assignment.strategy=range",
@@ -289,7 +289,7 @@ def test_names_that_are_not_used_are_listed_with_the_reason_or_the_nearest() -> 
     ]
 
 
-def test_what_every_java_file_has_is_accepted_in_silence() -> None:
+def test_common_java_settings_are_accepted_silently() -> None:
     text = """
         key.deserializer=org.apache.kafka.common.serialization.StringDeserializer
         value.serializer=org.apache.kafka.common.serialization.ByteArraySerializer
@@ -323,7 +323,7 @@ def test_references_to_environment_files_and_directories_are_resolved(tmp_path: 
     assert settings.text("transactional.id") == "$not {a} reference$"
 
 
-def test_a_provider_may_have_a_name_of_its_own() -> None:
+def test_config_provider_may_have_any_name() -> None:
     text = (
         "config.providers=secrets\n"
         "config.providers.secrets.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\n"
@@ -344,12 +344,12 @@ def test_a_provider_may_have_a_name_of_its_own() -> None:
         ("${directory:/none:key}", "No such file"),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_refused(reference: str, reason: str) -> None:
+def test_dangling_reference_is_rejected(reference: str, reason: str) -> None:
     with pytest.raises(ClientConfigError, match=f"line 1: group.id: .* cannot be resolved: .*{reason}"):
         load(f"group.id={reference}")
 
 
-def test_a_missing_key_or_file_is_refused(tmp_path: Path) -> None:
+def test_missing_key_or_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(ClientConfigError, match="the file has no such key"):
         load(f"group.id=${{file:{tmp_path}/empty:none}}")
@@ -357,11 +357,11 @@ def test_a_missing_key_or_file_is_refused(tmp_path: Path) -> None:
         load(f"group.id=${{file:{tmp_path}/none:key}}")
 
 
-def test_a_password_that_looks_like_a_reference_stays() -> None:
+def test_password_that_looks_like_a_reference_stays() -> None:
     assert load("ssl.key.password=a${b:c}").text("ssl.key.password") == "a${b:c}"
 
 
-def test_references_in_what_is_not_used_are_left_alone() -> None:
+def test_references_in_unused_settings_are_ignored() -> None:
     assert len(load("foo=${vault:a:b}").unused()) == 1
 
 

@@ -20,7 +20,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka_tools import new_name
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 from sentstream.errors import (
     AuthenticationError,
@@ -78,7 +78,7 @@ def connect(make_client: Callable[[Settings], Client], kafka: Any) -> Connect:
         given = {name.replace("_", "."): str(value) for name, value in settings.items()}
         # Members learn of a rebalance from heartbeats.
         usual = {"bootstrap.servers": kafka.bootstrap, "heartbeat.interval.ms": "300"}
-        return make_client(Settings.load(given=usual | given, environ={}))
+        return make_client(Settings.load(overrides=usual | given, environ={}))
 
     return make
 
@@ -90,15 +90,15 @@ def client(connect: Connect) -> Client:
 
 
 class Member:
-    """A group member that records its listener's calls, and starts at the committed offset, else at 0.
+    """A group member that records its listener's calls and starts at the committed offset, or at 0.
 
     ``calls`` has assignments and revocations; ``idle`` is true once it has joined without a partition.
     """
 
     def __init__(
-        self, client: Client, group: str, *topics: str, instance: str | None = None, most: int = 1000
+        self, client: Client, group: str, *topics: str, instance: str | None = None, limit: int = 1000
     ) -> None:
-        self.consumer = client.consumer(group, instance=instance, most=most)
+        self.consumer = client.consumer(group, instance=instance, limit=limit)
         self.calls: list[tuple[str, set[Partition]]] = []
         self.idle = False
         self.records: list[Record] = []
@@ -126,8 +126,8 @@ class Member:
         self.calls.append(("lost", set(partitions)))
         self.then("lost", partitions)
 
-    def poll(self, seconds: float = 0.1, most: int = 1000) -> Sequence[Record]:
-        records = self.consumer.poll(seconds, most)
+    def poll(self, seconds: float = 0.1, limit: int = 1000) -> Sequence[Record]:
+        records = self.consumer.poll(seconds, limit)
         self.records.extend(records)
         return records
 
@@ -221,7 +221,7 @@ def sent_name(client: Client, name: str) -> str:
 
 
 class TestRecords:
-    def test_odd_records_come_back_as_they_were_sent(self, client: Client, topic: Any) -> None:
+    def test_unusual_records_round_trip(self, client: Client, topic: Any) -> None:
         name = topic()
         with producing(client) as producer, joined(client, name) as member:
             sent = [Outgoing(name, key, value, headers, at) for key, value, headers, at in ODD]
@@ -256,13 +256,13 @@ class TestRecords:
             second = read(member, 2)[1]
         assert second.headers == first.headers == [(sent_name(client, "\udc80"), b"1"), ("é", None)]
 
-    def test_a_record_without_timestamp_gets_the_time(self, client: Client, topic: Any) -> None:
+    def test_record_without_timestamp_gets_the_current_time(self, client: Client, topic: Any) -> None:
         name, before = topic(), int(time.time() * 1000)
         with producing(client) as producer, joined(client, name) as member:
             producer.send([message(name, "x")])
             assert before <= read(member, 1)[0].timestamp <= time.time() * 1000
 
-    def test_keys_choose_the_partition_that_java_would(self, client: Client, topic: Any) -> None:
+    def test_keys_choose_the_same_partition_as_java(self, client: Client, topic: Any) -> None:
         # org.apache.kafka.common.utils.Utils.murmur2, of 5 partitions
         expected = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
         name = topic(partitions=5)
@@ -273,13 +273,13 @@ class TestRecords:
             key: (value & 0x7FFFFFFF) % 5 for key, value in expected.items()
         }
 
-    def test_a_partition_can_be_given(self, client: Client, topic: Any) -> None:
+    def test_explicit_partition(self, client: Client, topic: Any) -> None:
         name = topic(partitions=3)
         with producing(client) as producer, joined(client, name, count=3) as member:
             producer.send([message(name, str(number), key=b"k", partition=number) for number in range(3)])
             assert {each.partition: each.value for each in read(member, 3)} == {0: b"0", 1: b"1", 2: b"2"}
 
-    def test_poll_gives_no_more_than_asked_and_all_in_order(self, client: Client, topic: Any) -> None:
+    def test_poll_is_limited_and_ordered(self, client: Client, topic: Any) -> None:
         name = topic()
         with producing(client) as producer, joined(client, name) as member:
             producer.send([message(name, str(number)) for number in range(1000)])
@@ -289,7 +289,7 @@ class TestRecords:
         assert max(sizes) == 300
         assert values(member.records) == [str(number).encode() for number in range(1000)]
 
-    def test_a_poll_for_many_is_not_many_polls(self, client: Client, topic: Any) -> None:
+    def test_large_poll_is_one_poll(self, client: Client, topic: Any) -> None:
         name = topic()
         with producing(client) as producer, joined(client, name, most=5000) as member:
             producer.send([message(name, f"{number} {'tweet ' * 30}") for number in range(5000)])
@@ -307,9 +307,7 @@ class TestRecords:
 
 
 class TestTransactions:
-    def test_what_is_committed_can_be_read_and_what_is_aborted_cannot(
-        self, client: Client, topic: Any
-    ) -> None:
+    def test_committed_records_are_visible_and_aborted_are_not(self, client: Client, topic: Any) -> None:
         name = topic()
         with producing(client, new_name()) as producer, joined(client, name) as member:
             producer.begin()
@@ -321,7 +319,7 @@ class TestTransactions:
             producer.commit()
             assert values(read(member, 1)) == [b"committed"]
 
-    def test_positions_go_past_the_markers_at_the_end(self, client: Client, topic: Any) -> None:
+    def test_positions_pass_transaction_markers(self, client: Client, topic: Any) -> None:
         name = topic()
         first = Partition(name, 0)
         with producing(client, new_name()) as producer, joined(client, name) as member:
@@ -358,7 +356,7 @@ class TestTransactions:
                 end()
                 assert member.consumer.committed([first]) == expected
 
-    def test_a_pending_transaction_makes_committed_offsets_wait(self, connect: Connect, topic: Any) -> None:
+    def test_committed_offsets_wait_for_a_pending_transaction(self, connect: Connect, topic: Any) -> None:
         name = topic()
         first = Partition(name, 0)
         client = connect(default_api_timeout_ms=1000)
@@ -370,7 +368,7 @@ class TestTransactions:
             producer.commit()
             members(member, until=lambda: member.consumer.committed([first]) == {first: 3})
 
-    def test_a_transaction_of_offsets_alone_and_an_empty_one(self, client: Client, topic: Any) -> None:
+    def test_offsets_only_and_empty_transactions(self, client: Client, topic: Any) -> None:
         name = topic()
         first = Partition(name, 0)
         with producing(client, new_name()) as producer, joined(client, name) as member:
@@ -383,7 +381,7 @@ class TestTransactions:
             assert member.consumer.committed([first]) == {first: 1}
             producer.abort()  # none is open
 
-    def test_a_stale_member_adds_no_offsets(self, client: Client, topic: Any) -> None:
+    def test_stale_member_adds_no_offsets(self, client: Client, topic: Any) -> None:
         name, group = topic(partitions=2), new_name()
         with producing(client, new_name()) as producer, joined(client, name, group, count=2) as one:
             old = one.consumer.group()
@@ -406,7 +404,7 @@ class TestTransactions:
             finally:
                 other.consumer.close()
 
-    def test_who_is_no_member_adds_no_offsets(self, client: Client, topic: Any) -> None:
+    def test_non_member_adds_no_offsets(self, client: Client, topic: Any) -> None:
         name = topic()
         member = Member(client, new_name(), name)
         with producing(client, new_name()) as producer:
@@ -417,7 +415,7 @@ class TestTransactions:
         member.consumer.close()
 
     @pytest.mark.parametrize("verb", ["send", "add_offsets", "commit"])
-    def test_a_newer_producer_with_the_same_id_fences(self, client: Client, topic: Any, verb: str) -> None:
+    def test_newer_producer_with_the_same_id_fences(self, client: Client, topic: Any, verb: str) -> None:
         name, transactional_id = topic(), new_name()
         with producing(client, transactional_id) as old, joined(client, name) as member:
             old.begin()
@@ -447,7 +445,7 @@ class TestTransactions:
             members(member, until=lambda: member.consumer.end_offsets([first]) == {first: 2})
             assert member.poll(1) == member.records == []
 
-    def test_a_new_producer_ends_what_a_dead_one_left_open(self, client: Client, topic: Any) -> None:
+    def test_new_producer_ends_the_transaction_of_a_dead_one(self, client: Client, topic: Any) -> None:
         name, transactional_id = topic(), new_name()
         first = Partition(name, 0)
         with joined(client, name) as member, producing(client, transactional_id) as old:
@@ -458,7 +456,7 @@ class TestTransactions:
                 members(member, until=lambda: member.consumer.end_offsets([first]) == {first: 2})
 
     @pytest.mark.slow
-    def test_a_transaction_that_took_too_long_can_be_done_again(self, connect: Connect, topic: Any) -> None:
+    def test_timed_out_transaction_can_be_repeated(self, connect: Connect, topic: Any) -> None:
         name = topic()
         first = Partition(name, 0)
         client = connect(transaction_timeout_ms=1000)
@@ -475,9 +473,7 @@ class TestTransactions:
             assert values(read(member, 1)) == [b"again"]
 
     @pytest.mark.slow
-    def test_who_slept_through_its_transaction_does_not_fence_its_successor(
-        self, connect: Connect, topic: Any
-    ) -> None:
+    def test_expired_producer_does_not_fence_its_successor(self, connect: Connect, topic: Any) -> None:
         name, transactional_id = topic(), new_name()
         first = Partition(name, 0)
         client = connect(transaction_timeout_ms=1000)
@@ -494,14 +490,14 @@ class TestTransactions:
                 new.commit()
             assert values(read(member, 1)) == [b"new"]
 
-    def test_a_timeout_that_the_broker_does_not_allow_is_the_settings_fault(self, connect: Connect) -> None:
+    def test_transaction_timeout_above_the_limit_is_a_config_error(self, connect: Connect) -> None:
         with pytest.raises(ClientConfigError, match=r"transaction\.timeout\.ms"):
             connect(transaction_timeout_ms=2_000_000_000).producer(new_name())
 
 
-class TestRefusals:
+class TestRejections:
     @pytest.mark.parametrize("transactional", [True, False])
-    def test_a_record_that_is_too_large_is_named_and_life_goes_on(
+    def test_too_large_record_is_named_and_the_producer_continues(
         self, client: Client, topic: Any, transactional: bool
     ) -> None:
         name = topic()
@@ -514,7 +510,7 @@ class TestRefusals:
             if transactional:
                 producer.begin()
             refused = producer.send([*many[:10], too_large, *many[10:]])
-            assert [each.place for each in refused] == [10]
+            assert [each.position for each in refused] == [10]
             assert refused[0] == (10, "the record is too large", "size")
             if transactional:
                 producer.abort()
@@ -523,24 +519,22 @@ class TestRefusals:
                 producer.commit()
             assert sorted(values(read(member, 20))) == sorted(each.value for each in many)
 
-    def test_a_setting_can_refuse_before_the_broker_does(self, connect: Connect, topic: Any) -> None:
+    def test_client_setting_rejects_before_the_broker(self, connect: Connect, topic: Any) -> None:
         name = topic()
         with producing(connect(max_request_size=1000)) as producer:
             refused = producer.send([message(name, "small"), message(name, b"x" * 2000)])
-            assert [each.place for each in refused] == [1]
+            assert [each.position for each in refused] == [1]
 
-    def test_a_small_limit_of_the_topic_splits_batches_first(self, client: Client, topic: Any) -> None:
+    def test_small_topic_limit_splits_batches(self, client: Client, topic: Any) -> None:
         name = topic(max_message_bytes=2000)
         sent = [message(name, b"x" * 100, headers=[("\udcff", None)]) for _ in range(100)]
         sent[42] = message(name, b"y" * 3000)
         with producing(client) as producer, joined(client, name) as member:
-            assert [each.place for each in producer.send(sent)] == [42]
+            assert [each.position for each in producer.send(sent)] == [42]
             assert len(read(member, 99)) == 99
 
     @pytest.mark.parametrize("transactional", [True, False])
-    def test_what_else_the_broker_refuses_is_named_too(
-        self, client: Client, topic: Any, transactional: bool
-    ) -> None:
+    def test_other_broker_rejections_are_named(self, client: Client, topic: Any, transactional: bool) -> None:
         name = topic(cleanup_policy="compact")
         sent = [message(name, str(number), key=b"k") for number in range(10)]
         sent[3] = message(name, "no key")  # a compacted topic takes none without
@@ -562,17 +556,17 @@ class TestRefusals:
             else:
                 assert values(read(member, 9)) == [each.value for each in [*sent[:3], *sent[4:]]]
 
-    def test_each_refusal_for_its_time_has_the_brokers_own_words(self, client: Client, topic: Any) -> None:
+    def test_timestamp_rejections_have_the_brokers_message(self, client: Client, topic: Any) -> None:
         name = topic(message_timestamp_after_max_ms=60_000)
         now, ahead = int(time.time() * 1000), [3_600_000, 7_200_000]
         times = [now, now + ahead[0], now + ahead[1], now]
         with producing(client) as producer:
             refused = producer.send([message(name, str(each), timestamp=each) for each in times])
-        assert [(each.place, each.cause) for each in refused] == [(1, "time"), (2, "time")]
+        assert [(each.position, each.cause) for each in refused] == [(1, "time"), (2, "time")]
         for each in refused:
-            assert each.reason.startswith(f"Timestamp {times[each.place]} of message with offset ")
+            assert each.reason.startswith(f"Timestamp {times[each.position]} of message with offset ")
 
-    def test_asking_why_writes_nothing_that_anybody_reads(
+    def test_asking_for_the_reason_writes_nothing_visible(
         self, client: Client, topic: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if client.name != "confluent-kafka":
@@ -603,7 +597,7 @@ class TestGroup:
             members(one, until=lambda: one.consumer.assignment() == all_)
             assert one.calls[-1] == ("assigned", moved)
 
-    def test_who_gets_no_partition_is_told_that_it_has_joined(self, client: Client, topic: Any) -> None:
+    def test_member_without_partitions_is_notified(self, client: Client, topic: Any) -> None:
         name, group = topic(), new_name()
         with joined(client, name, group) as one:
             two = Member(client, group, name)
@@ -612,7 +606,7 @@ class TestGroup:
             two.consumer.close()
 
     @pytest.mark.parametrize("resumed", [False, True], ids=["resumed later", "resumed before"])
-    def test_what_went_while_paused_and_comes_back_is_read(
+    def test_partitions_lost_and_regained_while_paused_are_read(
         self, client: Client, topic: Any, resumed: bool
     ) -> None:
         name, group = topic(partitions=2), new_name()
@@ -631,7 +625,7 @@ class TestGroup:
                 one.consumer.resume()
             members(one, until=lambda: len(one.records) == 2)
 
-    def test_a_listener_may_take_its_time_and_call_verbs(self, connect: Connect, topic: Any) -> None:
+    def test_listener_may_be_slow_and_call_the_consumer(self, connect: Connect, topic: Any) -> None:
         client = connect(session_timeout_ms=1500, heartbeat_interval_ms=200)
         name, group = topic(partitions=2), new_name()
 
@@ -659,7 +653,7 @@ class TestGroup:
             two.consumer.close()
             assert [kind for kind, _ in one.calls] == ["assigned", "revoked"]
 
-    def test_what_a_listener_raises_comes_out_of_poll(self, client: Client, topic: Any) -> None:
+    def test_listener_errors_are_raised_by_poll(self, client: Client, topic: Any) -> None:
         class OursError(Exception):
             pass
 
@@ -672,7 +666,7 @@ class TestGroup:
             members(member, until=lambda: False)
         member.consumer.close()
 
-    def test_who_is_thrown_out_is_told_that_all_is_lost(self, connect: Connect, topic: Any) -> None:
+    def test_evicted_member_is_notified_of_lost_partitions(self, connect: Connect, topic: Any) -> None:
         client = connect(max_poll_interval_ms=1000, session_timeout_ms=1000, heartbeat_interval_ms=200)
         name, group = topic(), new_name()
         first = Partition(name, 0)
@@ -697,7 +691,7 @@ class TestGroup:
             member.consumer.resume()
             assert values(read(member, 1)) == [b"x"]
 
-    def test_what_is_assigned_while_paused_is_paused(self, client: Client, topic: Any) -> None:
+    def test_assignments_while_paused_are_paused(self, client: Client, topic: Any) -> None:
         name, group = topic(partitions=2), new_name()
         with producing(client) as producer, joined(client, name, group, count=2) as one:
             producer.send([message(name, str(number), partition=number) for number in range(2)])
@@ -710,7 +704,7 @@ class TestGroup:
             assert len(read(two, 1)) == 1
             two.consumer.close()
 
-    def test_a_paused_consumer_waits_without_work(self, client: Client, topic: Any) -> None:
+    def test_paused_consumer_waits_idle(self, client: Client, topic: Any) -> None:
         with joined(client, topic()) as member:
             member.consumer.pause()
             began = time.monotonic()
@@ -719,7 +713,7 @@ class TestGroup:
             assert time.monotonic() - began > 0.8
             assert sum(made) < 20_000  # a loop that does not wait makes that many in a moment
 
-    def test_seek_goes_back_and_forth(self, client: Client, topic: Any) -> None:
+    def test_seek_backward_and_forward(self, client: Client, topic: Any) -> None:
         name = topic()
         first = Partition(name, 0)
         with producing(client) as producer, joined(client, name) as member:
@@ -731,7 +725,7 @@ class TestGroup:
                 assert member.consumer.positions() == {first: offset}
                 assert values(read(member, 10 - offset))[0] == str(offset).encode()
 
-    def test_offsets_of_all_kinds(self, client: Client, topic: Any) -> None:
+    def test_all_kinds_of_offsets(self, client: Client, topic: Any) -> None:
         name = topic(partitions=2)
         zero, one = both = [Partition(name, number) for number in range(2)]
         with producing(client) as producer, joined(client, name, count=2) as member:
@@ -751,13 +745,13 @@ class TestGroup:
                 assert question([]) == {}
             consumer.commit({})
 
-    def test_positions_do_not_block_before_there_are_any(self, client: Client, topic: Any) -> None:
+    def test_positions_do_not_block_without_assignment(self, client: Client, topic: Any) -> None:
         member = Member(client, new_name(), topic())
         assert member.consumer.positions() == {}
         assert member.consumer.assignment() == set()
         member.consumer.close()
 
-    def test_a_new_static_member_fences_the_old(self, connect: Connect, topic: Any) -> None:
+    def test_new_static_member_fences_the_old(self, connect: Connect, topic: Any) -> None:
         client = connect(session_timeout_ms=6000, heartbeat_interval_ms=200)
         name, group, instance = topic(), new_name(), new_name()
         with (
@@ -772,7 +766,7 @@ class TestGroup:
             producer.send([message(name, "x")])
             assert values(read(new, 1)) == [b"x"]
 
-    def test_a_fenced_static_member_adds_no_offsets(self, client: Client, topic: Any) -> None:
+    def test_fenced_static_member_adds_no_offsets(self, client: Client, topic: Any) -> None:
         name, group, instance = topic(), new_name(), new_name()
         with joined(client, name, group, instance=instance) as old, producing(client, new_name()) as producer:
             metadata = old.consumer.group()
@@ -782,7 +776,7 @@ class TestGroup:
                     producer.add_offsets({Partition(name, 0): 1}, metadata)
 
     @pytest.mark.parametrize("leave", [True, False])
-    def test_a_static_member_leaves_only_when_told(
+    def test_static_member_leaves_only_on_request(
         self, connect: Connect, kafka: Any, topic: Any, leave: bool
     ) -> None:
         name, group = topic(), new_name()
@@ -790,13 +784,11 @@ class TestGroup:
         members(one, until=lambda: len(one.consumer.assignment()) == 1)
         one.consumer.close(leave=leave)
         if leave:
-            await_(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
+            wait_until(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
         else:
             assert members_of(kafka.bootstrap, group) == ["one"]
 
-    def test_a_successor_starts_no_rebalance_where_nothing_is_missing(
-        self, client: Client, topic: Any
-    ) -> None:
+    def test_successor_causes_no_rebalance_if_nothing_is_missing(self, client: Client, topic: Any) -> None:
         name, group = topic(4), new_name()
         old, other = (Member(client, group, name, instance=one) for one in ("one", "two"))
         both = old.consumer, other.consumer
@@ -827,7 +819,7 @@ class TestGroup:
             member.poll()
         """
 
-    def test_one_who_dies_while_it_hands_over_leaves_no_partition_without_an_owner(
+    def test_death_during_handover_leaves_no_orphaned_partition(
         self, client: Client, kafka: Any, topic: Any
     ) -> None:
         name, group = topic(4), new_name()
@@ -848,22 +840,22 @@ class TestGroup:
             assert len(each.assignment()) == 2
             each.close()
 
-    def test_a_dynamic_member_leaves(self, connect: Connect, kafka: Any, topic: Any) -> None:
+    def test_dynamic_member_leaves(self, connect: Connect, kafka: Any, topic: Any) -> None:
         name, group = topic(), new_name()
         for leave in True, False:
             member = Member(connect(**LONG), group, name)
             members(member, until=lambda: len(member.consumer.assignment()) == 1)  # noqa: B023
             member.consumer.close(leave=leave)
-            await_(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
+            wait_until(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
 
-    def test_closing_tells_the_listener_nothing(self, client: Client, topic: Any) -> None:
+    def test_closing_does_not_call_the_listener(self, client: Client, topic: Any) -> None:
         with joined(client, topic()) as member:
             member.calls.clear()
         assert member.calls == []
 
 
-class TestNotThere:
-    def test_a_topic_that_is_missing(self, client: Client) -> None:
+class TestMissing:
+    def test_missing_topic(self, client: Client) -> None:
         with pytest.raises(TopicNotFoundError, match="nowhere"):
             Member(client, new_name(), "nowhere")
         with producing(client) as producer, pytest.raises(TopicNotFoundError, match="nowhere"):
@@ -873,12 +865,12 @@ class TestNotThere:
             admin.end_offsets([Partition("nowhere", 0)])
         admin.close()
 
-    def test_a_partition_that_is_missing(self, client: Client, topic: Any) -> None:
+    def test_missing_partition(self, client: Client, topic: Any) -> None:
         name = topic()
         with joined(client, name) as member, pytest.raises(TopicNotFoundError, match=name):
             member.consumer.end_offsets([Partition(name, 7)])
 
-    def test_a_broker_that_is_missing(self, connect: Connect) -> None:
+    def test_missing_broker(self, connect: Connect) -> None:
         nowhere = "127.0.0.1:1"
         client = connect(
             bootstrap_servers=nowhere,
@@ -890,12 +882,12 @@ class TestNotThere:
             client.admin,
             lambda: client.producer(None),
             lambda: client.producer("id"),
-            lambda: client.consumer("group", instance=None, most=1),
+            lambda: client.consumer("group", instance=None, limit=1),
         ):
             with pytest.raises(BrokerUnreachableError, match=nowhere):
                 verb()
 
-    def test_a_wrong_password(
+    def test_wrong_password(
         self, make_client: Callable[[Settings], Client], secure_kafka: LocalKafka
     ) -> None:
         module = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -910,13 +902,13 @@ class TestNotThere:
                 "sasl.mechanism": "PLAIN",
                 "sasl.jaas.config": f'{module} required username="alice" password="{password}";',
             }
-            return make_client(Settings.load(given=given, environ={}))
+            return make_client(Settings.load(overrides=given, environ={}))
 
         admin = client("alice-secret").admin()
         assert admin.partitions(["nowhere"]) == {}
         admin.close()
         wrong = client("not-hers")
-        for verb in wrong.check, wrong.admin, lambda: wrong.consumer("g", instance=None, most=1):
+        for verb in wrong.check, wrong.admin, lambda: wrong.consumer("g", instance=None, limit=1):
             with pytest.raises(AuthenticationError) as caught:
                 verb()
             assert "not-hers" not in str(caught.value)
@@ -936,7 +928,7 @@ class TestAdmin:
             admin.create("not a name", 1)
         admin.close()
 
-    def test_the_largest_record(self, client: Client, topic: Any, kafka: Any) -> None:
+    def test_largest_record(self, client: Client, topic: Any, kafka: Any) -> None:
         admin = client.admin()
         name = topic()
         assert admin.largest_record(name) == 1_048_588 == admin.largest_record("nowhere")
@@ -980,7 +972,7 @@ def log_of(kafka: LocalKafka, topic: str) -> Path:
 
 
 def batches(log: bytes) -> list[int]:
-    """The positions in a log file where its batches begin."""
+    """The offsets in a log file where its batches begin."""
     found, at = [], 0
     while at + 12 <= len(log) and (length := struct.unpack_from(">i", log, at + 8)[0]):
         found.append(at)
@@ -1003,10 +995,10 @@ class TestUnreadable:
             struct.pack_into(">I", log, begin + 17, crc32c.crc32c(bytes(log[begin + 21 : end])))
 
     @pytest.mark.slow
-    def test_a_damaged_batch_is_told_and_can_be_skipped(
+    def test_damaged_batch_is_reported_and_can_be_skipped(
         self, connect: Connect, topic: Any, local_kafka: LocalKafka
     ) -> None:
-        """Five batches of five records; the middle three are damaged, each in a different way."""
+        """Of five batches of five records, the middle three are damaged, each in a different way."""
         name = topic()
         first = Partition(name, 0)
         client = connect(linger_ms=1000)  # what is sent at once is one batch
@@ -1040,7 +1032,7 @@ class TestUnreadable:
 class TestOutages:
     @pytest.mark.slow
     @pytest.mark.parametrize("outage", ["restart", "stall", "kill"])
-    def test_an_outage_is_ridden_out(
+    def test_outage_is_survived(
         self, client: Client, topic: Any, local_kafka: LocalKafka, outage: str
     ) -> None:
         """Consume, produce and commit transactions during it: every record has exactly one result."""
@@ -1096,9 +1088,9 @@ class TestOutages:
                 assert reader.poll(1) == []
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("how", ["stop", "stall"])
-    def test_closing_waits_for_no_broker(
-        self, connect: Connect, topic: Any, local_kafka: LocalKafka, how: str
+    @pytest.mark.parametrize("method", ["stop", "stall"])
+    def test_closing_does_not_wait_for_brokers(
+        self, connect: Connect, topic: Any, local_kafka: LocalKafka, method: str
     ) -> None:
         """All other timeouts are an hour, so the test would time out if closing waited for one of them."""
         name, before = topic(), threads_of_clients()
@@ -1109,13 +1101,13 @@ class TestOutages:
         producer.send([message(name, "x")])
         admin = client.admin()
         with joined(client, name, instance="one") as member:
-            local_kafka.stop() if how == "stop" else local_kafka.pause()
+            local_kafka.stop() if method == "stop" else local_kafka.pause()
             for close in producer.close, admin.close, member.consumer.close:
                 close()
-            await_(lambda: threads_of_clients() <= before, "no thread of a client is left")
+            wait_until(lambda: threads_of_clients() <= before, "no thread of a client is left")
 
     @pytest.mark.slow
-    def test_what_is_not_acknowledged_in_time_is_told(
+    def test_unacknowledged_record_is_reported(
         self, connect: Connect, topic: Any, local_kafka: LocalKafka
     ) -> None:
         name = topic()
@@ -1142,7 +1134,7 @@ class TestOutages:
                 assert admin.partitions([made]) == {made: 1}
 
     @pytest.mark.slow
-    def test_a_broker_that_stays_away_is_told_by_the_consumer(
+    def test_consumer_reports_a_missing_broker(
         self, connect: Connect, topic: Any, local_kafka: LocalKafka
     ) -> None:
         client = connect(default_api_timeout_ms=3000)
@@ -1162,8 +1154,8 @@ def state(bootstrap: str, topic: str) -> str:
         with KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation) as consumer:
             ends[isolation] = consumer.end_offsets([partition])[partition]
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        listed = admin.list_transactions(state_filters=["Ongoing", "PrepareCommit", "PrepareAbort"])
-        open_ = [each.transactional_id for some in listed.values() for each in some]
+        transactions = admin.list_transactions(state_filters=["Ongoing", "PrepareCommit", "PrepareAbort"])
+        open_ = [each.transactional_id for some in transactions.values() for each in some]
         found = admin.describe_transactions(open_)
     return f"ends {ends}; open transactions {found}"
 

@@ -41,7 +41,7 @@ from sentstream.kafka.clients.api import (
 from sentstream.kafka.clients.confluent import settings as configs
 from sentstream.kafka.clients.confluent.client import ConfluentClient
 from sentstream.kafka.clients.confluent.consumer import ConfluentConsumer
-from sentstream.kafka.clients.confluent.errors import Trouble, converted, is_lost, opened
+from sentstream.kafka.clients.confluent.errors import ErrorCollector, converted, is_lost, opened
 from sentstream.kafka.clients.confluent.records import sendable
 from tools.local_kafka import LocalKafka
 
@@ -62,12 +62,12 @@ class MakeTopic(Protocol):
 
 def load(servers: str = "localhost:9092", **given: str) -> Settings:
     names = {name.replace("_", "."): value for name, value in given.items()}
-    return Settings.load(given={"bootstrap.servers": servers, **names}, environ={})
+    return Settings.load(overrides={"bootstrap.servers": servers, **names}, environ={})
 
 
 @pytest.fixture
 def closing() -> Iterator[Callable[..., Any]]:
-    """Closes what it is given when the test is over."""
+    """Closes its arguments when the test ends."""
     with ExitStack() as stack:
 
         def close_later(opened: Any) -> Any:
@@ -78,7 +78,7 @@ def closing() -> Iterator[Callable[..., Any]]:
 
 
 class Reading:
-    """A listener that starts at the beginning, and remembers what it was told."""
+    """A listener that starts at the beginning and records its calls."""
 
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
@@ -95,8 +95,8 @@ class Reading:
         self.told.append(("lost", sorted(partitions)))
 
 
-def await_(condition: Callable[[], Any], consumer: Consumer) -> list[StoredRecord]:
-    """Poll until something is so; all records that came."""
+def wait_until(condition: Callable[[], Any], consumer: Consumer) -> list[StoredRecord]:
+    """Poll until a condition is true; return all records received."""
     records: list[Any] = []
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -123,14 +123,14 @@ def send(producer: Producer, messages: Sequence[Outgoing]) -> None:
 # Settings
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(MissingExtraError) as caught:
         ConfluentClient(load())
     assert caught.value.hint == how_to_install("fast-kafka")
 
 
-def test_java_names_become_librdkafkas() -> None:
+def test_java_names_are_mapped_to_librdkafka() -> None:
     settings = load(
         connections_max_idle_ms="-1",
         request_timeout_ms="20000",
@@ -180,7 +180,7 @@ def test_java_names_become_librdkafkas() -> None:
     assert "group.instance.id" not in configs.consumer(settings, "g", None)
 
 
-def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
+def test_delivery_timeout_is_bounded_by_the_transaction() -> None:
     config = configs.producer(load(transaction_timeout_ms="8000"), "tx")
     assert config["transactional.id"] == "tx"
     assert config["transaction.timeout.ms"] == config["delivery.timeout.ms"] == 8000
@@ -188,12 +188,18 @@ def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
-def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None:
+def test_librdkafka_accepts_every_allowed_number(end: str) -> None:
     given = {name: str(getattr(kind, end)) for name, kind in USED.items() if isinstance(kind, Integer)}
-    settings = Settings.load(given=given, environ={})
-    opened(confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), Trouble(lambda: None)).close()
+    settings = Settings.load(overrides=given, environ={})
+    opened(
+        confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), ErrorCollector(lambda: None)
+    ).close()
     for transactional_id in None, "id":
-        opened(confluent_kafka.Producer, configs.producer(settings, transactional_id), Trouble(lambda: None))
+        opened(
+            confluent_kafka.Producer,
+            configs.producer(settings, transactional_id),
+            ErrorCollector(lambda: None),
+        )
 
 
 @pytest.mark.parametrize(
@@ -203,12 +209,12 @@ def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None
         ({"security_protocol": "SSL", "ssl_enabled_protocols": "TLSv1.3"}, "ssl.enabled.protocols"),
     ],
 )
-def test_what_librdkafka_cannot_do_is_said(given: dict[str, str], named: str) -> None:
+def test_unsupported_settings_are_reported(given: dict[str, str], named: str) -> None:
     with pytest.raises(ClientConfigError, match=named):
         configs.consumer(load(**given), "g", None)
 
 
-def test_errors_are_told_apart_and_have_one_line() -> None:
+def test_errors_are_distinguished_and_one_line() -> None:
     error = confluent_kafka.KafkaError
     assert isinstance(converted(error(error.ILLEGAL_GENERATION), "commit"), StaleGenerationError)
     assert isinstance(converted(error(error.FENCED_INSTANCE_ID), "poll"), FencedError)
@@ -217,7 +223,7 @@ def test_errors_are_told_apart_and_have_one_line() -> None:
     assert failure.message == "logging in failed: SASL failed for reasons"
 
 
-def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> None:
+def test_unknown_only_to_the_library_is_not_missing_in_the_cluster() -> None:
     """Negative codes are librdkafka's own: it may have lost its brokers, and with them all that it knew."""
     names = [name for name in dir(confluent_kafka.KafkaError) if name.isupper() and name.startswith("_")]
     errors = [confluent_kafka.KafkaError(getattr(confluent_kafka.KafkaError, name)) for name in names]
@@ -225,23 +231,23 @@ def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> No
     assert len(local) > 40
     for error in local:
         assert not isinstance(converted(error, "t"), TopicNotFoundError | AuthorizationError), error.name()
-        said = Trouble(lambda: None).explain(error, "t")
-        assert not isinstance(said, AuthenticationError | TlsError), error.name()
+        explained = ErrorCollector(lambda: None).explain(error, "t")
+        assert not isinstance(explained, AuthenticationError | TlsError), error.name()
     # With _DESTROY a delivery fails, too, whose broker the library dropped while the topic was deleted.
     for code in confluent_kafka.KafkaError._UNKNOWN_PARTITION, confluent_kafka.KafkaError._DESTROY:
         unknown = converted(confluent_kafka.KafkaError(code), "lags")
         assert isinstance(unknown, BrokerUnreachableError)
 
 
-def test_a_login_that_fails_is_looked_into() -> None:
+def test_failed_login_is_diagnosed() -> None:
     """A connection that breaks while we log in looks to librdkafka like a login that was refused."""
     error = confluent_kafka.KafkaError(confluent_kafka.KafkaError._AUTHENTICATION, "broken off")
 
     def refused() -> None:
         raise AuthenticationError("the password is wrong")
 
-    assert str(Trouble(refused).explain(error, "reading")) == "the password is wrong"
-    assert isinstance(Trouble(lambda: None).explain(error, "reading"), BrokerUnreachableError)
+    assert str(ErrorCollector(refused).explain(error, "reading")) == "the password is wrong"
+    assert isinstance(ErrorCollector(lambda: None).explain(error, "reading"), BrokerUnreachableError)
 
 
 # Security
@@ -270,7 +276,7 @@ def test_scram_over_tls(secure_kafka: LocalKafka, closing: Callable[..., Any]) -
     exchange(load(secure_kafka.sasl_ssl, **given), "scram", closing)
 
 
-def test_a_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
+def test_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
     given = {
         "security_protocol": "SSL",
         "ssl_truststore_certificates": secure_kafka.ca.read_text(),
@@ -283,15 +289,13 @@ def test_a_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., A
     exchange(load(secure_kafka.mtls, **given), "certificate", closing)
 
 
-def test_tokens_are_asked_for_when_they_are_needed(
-    secure_kafka: LocalKafka, closing: Callable[..., Any]
-) -> None:
+def test_tokens_are_fetched_on_demand(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
     jaas = f'{MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="alice";'
     given = secured(secure_kafka, sasl_mechanism="OAUTHBEARER", sasl_jaas_config=jaas)
     exchange(load(secure_kafka.sasl_ssl, **given), "token", closing)
 
 
-def test_a_token_that_cannot_be_had_is_explained(secure_kafka: LocalKafka, tmp_path: Path) -> None:
+def test_token_error_is_explained(secure_kafka: LocalKafka, tmp_path: Path) -> None:
     given = secured(secure_kafka, sasl_mechanism="OAUTHBEARER")
     given["sasl_oauthbearer_token_endpoint_url"] = (tmp_path / "token").as_uri()
     client = ConfluentClient(load(secure_kafka.sasl_ssl, **given))
@@ -299,7 +303,7 @@ def test_a_token_that_cannot_be_had_is_explained(secure_kafka: LocalKafka, tmp_p
         client.producer(None)
 
 
-def test_a_wrong_password_is_an_authentication_error(
+def test_wrong_password_is_an_authentication_error(
     secure_kafka: LocalKafka, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jaas = SCRAM.replace("alice-secret", "hunter2")
@@ -314,14 +318,14 @@ def test_a_wrong_password_is_an_authentication_error(
 # Positions
 
 
-def test_questions_are_not_kept_waiting_by_a_fetch(
+def test_requests_are_not_delayed_by_a_fetch(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
 ) -> None:
     name = topic()
     client = ConfluentClient(load(kafka.bootstrap, fetch_max_wait_ms="60000"))
-    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
+    consumer = closing(client.consumer(f"g-{name}", instance=None, limit=10))
     consumer.subscribe([name], Reading(consumer))
-    await_(consumer.assignment, consumer)
+    wait_until(consumer.assignment, consumer)
     consumer.poll(0.3, 10)
     began = time.monotonic()
     assert consumer.end_offsets(consumer.assignment()) == {Partition(name, 0): 0}
@@ -340,7 +344,7 @@ class Odd(str):
         return str.encode(self, "utf-8", "surrogateescape")
 
 
-def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
+def test_header_key_that_is_not_utf8_is_read_with_surrogates(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
 ) -> None:
     name = topic()
@@ -352,20 +356,20 @@ def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
     producer.send(name, b"after")
     producer.flush()
     producer.close()
-    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance=None, most=10))
+    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance=None, limit=10))
     consumer.subscribe([name], Reading(consumer))
     *_, before, odd = read(consumer, 101)
     assert before.headers == [("a", b"1")]
     assert odd.value == b"one"
     assert odd.headers == [("a", b"1"), ("\udcffk", b"2"), ("b", b"3")]
     with pytest.raises(UnreadableRecordError, match="not UTF-8") as caught:
-        await_(lambda: False, consumer)
+        wait_until(lambda: False, consumer)
     assert (caught.value.offset, caught.value.next_offset) == (101, 102)
     consumer.seek({caught.value.partition: 102})
     assert [record.value for record in read(consumer, 1)] == [b"after"]
 
 
-def test_headers_are_sent_as_the_java_client_reads_them() -> None:
+def test_headers_match_the_java_client() -> None:
     headers = [("a", None), ("\udcffk", b"1"), ("é", b"")]
     assert sendable(headers) == [("a", None), ("�k", b"1"), ("é", b"")]
 
@@ -374,7 +378,7 @@ def test_headers_are_sent_as_the_java_client_reads_them() -> None:
 
 
 @pytest.mark.parametrize("transactional_id", [None, "transactional"])
-def test_a_small_record_is_not_refused_for_its_neighbors_sizes(
+def test_small_record_is_not_rejected_because_of_its_neighbors(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any], transactional_id: str | None
 ) -> None:
     name = topic(max_message_bytes=3000)
@@ -382,11 +386,11 @@ def test_a_small_record_is_not_refused_for_its_neighbors_sizes(
     producer = closing(client.producer(transactional_id and name))
     messages = [Outgoing(name, None, b"%d" % n * (4000 if n == 7 else 800)) for n in range(9)]
     if transactional_id is None:
-        assert [refusal.place for refusal in producer.send(messages)] == [7]
+        assert [refusal.position for refusal in producer.send(messages)] == [7]
     else:
         producer.begin()
         assert producer.send(messages[:2]) == []
-        assert [refusal.place for refusal in producer.send(messages[2:])] == [5]
+        assert [refusal.position for refusal in producer.send(messages[2:])] == [5]
         producer.abort()
         del messages[7]
         send(producer, messages)
@@ -399,7 +403,7 @@ def test_a_small_record_is_not_refused_for_its_neighbors_sizes(
 
 @pytest.fixture
 def loses_brokers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes the next look of a module find that the brokers are lost.
+    """Makes the next check report that the brokers are lost.
 
     Whether librdkafka comes to that depends on which of its threads is faster.
     """
@@ -440,7 +444,7 @@ class Listener:
 servers, topic = sys.argv[1:]
 listener = Listener()
 settings = Settings.load(given={"bootstrap.servers": servers}, environ={})
-consumer = ConfluentClient(settings, Patience(300)).consumer(topic, instance=None, most=10)
+consumer = ConfluentClient(settings, Patience(300)).consumer(topic, instance=None, limit=10)
 consumer.subscribe([topic], listener)
 while not listener.asked or len(told) < listener.asked + 5:
     consumer.poll(1.0, 10)
@@ -449,7 +453,7 @@ print("well")
 """
 
 
-def test_a_listener_that_asks_the_brokers_ends_no_process(kafka: Broker, topic: MakeTopic) -> None:
+def test_listener_that_queries_brokers_does_not_crash(kafka: Broker, topic: MakeTopic) -> None:
     """The library aborts where a callback follows one that has listed topics with the same handle."""
     command = [sys.executable, "-c", ASKING, kafka.bootstrap, topic()]
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -457,7 +461,7 @@ def test_a_listener_that_asks_the_brokers_ends_no_process(kafka: Broker, topic: 
     assert process.returncode == 0
 
 
-def test_a_static_member_that_closes_in_a_rebalance_runs_no_callback(
+def test_static_member_closing_in_a_rebalance_runs_no_callback(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A callback within the library's ``close`` may wait forever, with the GIL held."""
@@ -466,20 +470,20 @@ def test_a_static_member_that_closes_in_a_rebalance_runs_no_callback(
         monkeypatch.setattr(ConfluentConsumer, name, recording(getattr(ConfluentConsumer, name), callbacks))
     name = topic(2)
     client = ConfluentClient(load(kafka.bootstrap, heartbeat_interval_ms="300"))
-    first = closing(client.consumer(f"g-{name}", instance="first", most=10))
+    first = closing(client.consumer(f"g-{name}", instance="first", limit=10))
     first.subscribe([name], Reading(first))
-    await_(lambda: len(first.assignment()) == 2, first)
-    second = closing(client.consumer(f"g-{name}", instance="second", most=10))
+    wait_until(lambda: len(first.assignment()) == 2, first)
+    second = closing(client.consumer(f"g-{name}", instance="second", limit=10))
     second.subscribe([name], Reading(second))  # the first is to give up one of its partitions
-    await_(lambda: "_assigned" in callbacks[1:], second)
+    wait_until(lambda: "_assigned" in callbacks[1:], second)
     callbacks.clear()
     first.close()
     assert callbacks == []
-    await_(lambda: len(second.assignment()) == 2, second)
+    wait_until(lambda: len(second.assignment()) == 2, second)
 
 
 def recording(method: Callable[..., None], calls: list[str]) -> Callable[..., None]:
-    """The method, which notes its name in ``calls`` first."""
+    """Wrap a method so that it records its name in ``calls`` first."""
 
     @functools.wraps(method)
     def record(*arguments: Any) -> None:
@@ -492,7 +496,7 @@ def recording(method: Callable[..., None], calls: list[str]) -> Callable[..., No
 class TestLostBrokers:
     """librdkafka may drop all brokers for good when one that comes back from a stall names none."""
 
-    def test_only_a_client_that_finds_less_than_another_has_lost_them(
+    def test_brokers_are_lost_only_if_another_client_finds_them(
         self, kafka: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream.kafka.clients.confluent.errors._RECONNECTING", 0.5)
@@ -508,7 +512,7 @@ class TestLostBrokers:
         assert not is_lost(at(nowhere), lambda: at(nowhere))
 
     @pytest.mark.slow
-    def test_a_transaction_is_begun_anew(
+    def test_transaction_is_restarted(
         self,
         local_kafka: LocalKafka,
         topic: MakeTopic,
@@ -529,14 +533,14 @@ class TestLostBrokers:
         assert [each.value for each in drain(local_kafka.bootstrap, name)] == [b"second"]
 
     @pytest.mark.slow
-    def test_without_a_transaction_that_ends_the_sending(
+    def test_without_a_transaction_sending_ends(
         self,
         local_kafka: LocalKafka,
         topic: MakeTopic,
         closing: Callable[..., Any],
         loses_brokers: Callable[[str], None],
     ) -> None:
-        """What was sent may be there or not."""
+        """The sent records may or may not be there."""
         name = topic()
         producer = closing(ConfluentClient(load(local_kafka.bootstrap)).producer(None))
         assert producer.send([Outgoing(name, None, b"first")]) == []
@@ -548,7 +552,7 @@ class TestLostBrokers:
         assert producer.send([Outgoing(name, None, b"third")]) == []
 
     @pytest.mark.slow
-    def test_a_member_joins_anew(
+    def test_member_rejoins(
         self,
         local_kafka: LocalKafka,
         topic: MakeTopic,
@@ -558,7 +562,7 @@ class TestLostBrokers:
         name = topic()
         client = ConfluentClient(load(local_kafka.bootstrap, session_timeout_ms="6000"))
         send(closing(client.producer(f"of-{name}")), [Outgoing(name, None, b"one")])
-        consumer = closing(client.consumer(f"g-{name}", instance=None, most=100))
+        consumer = closing(client.consumer(f"g-{name}", instance=None, limit=100))
         reading = Reading(consumer)
         consumer.subscribe([name], reading)
         assert [record.value for record in read(consumer, 1)] == [b"one"]

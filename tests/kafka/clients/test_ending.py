@@ -10,7 +10,7 @@ import pytest
 from kafka_logs import await_end, lose_markers
 from kafka_runs import CLIENTS, available, settings
 from kafka_tools import make_topic, new_name
-from processes import await_
+from processes import wait_until
 
 from sentstream.kafka.clients.api import (
     Client,
@@ -27,15 +27,15 @@ from tools.local_kafka import LocalKafka
 
 
 def ending(*, committed: bool | None = True) -> Ending:
-    """Of producer 7 in epoch 3, whose last transaction with offsets ended so."""
+    """The end of the last transaction with offsets of producer 7 in epoch 3."""
     made = Ending()
-    made.who, made.committed, made.is_latest = (7, 3), committed, True
+    made.identity, made.committed, made.is_latest = (7, 3), committed, True
     return made
 
 
 class TestThisProcess:
     @pytest.mark.parametrize("committed", [True, False])
-    def test_what_was_acknowledged_is_known(self, committed: bool) -> None:
+    def test_acknowledged_end_is_known(self, committed: bool) -> None:
         made = ending(committed=not committed)
         made.begun()
         made.adding()
@@ -43,13 +43,13 @@ class TestThisProcess:
         made.ended(committed=committed)
         assert (made.committed, made.is_latest) == (committed, True)
 
-    def test_an_abort_without_offsets_is_not_about_offsets(self) -> None:
+    def test_abort_without_offsets_is_conclusive(self) -> None:
         made = ending()
         made.begun()
         made.ended(committed=False)
         assert (made.committed, made.is_latest) == (True, False)
 
-    def test_an_abort_of_offsets_that_may_not_be_there_proves_nothing(self) -> None:
+    def test_abort_of_uncertain_offsets_proves_nothing(self) -> None:
         made = ending()
         made.begun()
         made.adding()
@@ -73,9 +73,9 @@ WORDS = [
 ]
 
 
-class TestTheCoordinator:
+class TestCoordinator:
     @pytest.mark.parametrize(("state", "carries", "here", "anew", "latest"), WORDS)
-    def test_its_word(
+    def test_coordinator_answer(
         self, state: str, carries: bool, here: bool | None, anew: bool | None, latest: bool | None
     ) -> None:
         found = Described(state, 7, 3, carries)
@@ -85,9 +85,9 @@ class TestTheCoordinator:
             assert made.committed is expected
             if expected is not None and latest is not None:
                 assert made.is_latest is latest
-            assert made.who == (7, 5 if state == "Ongoing" else 4)
+            assert made.identity == (7, 5 if state == "Ongoing" else 4)
 
-    def test_an_abort_of_what_was_open_here(self) -> None:
+    def test_abort_of_our_open_transaction(self) -> None:
         for steps, expected in (0, True), (1, None), (2, False):
             made = ending()
             made.begun()
@@ -97,21 +97,21 @@ class TestTheCoordinator:
             made.renewed((7, 4))
             assert made.committed is expected
 
-    def test_a_start_may_have_been_asked_for_twice(self) -> None:
+    def test_start_may_be_retried(self) -> None:
         made = ending()
         made.look(Described("CompleteCommit", 7, 3, False))
         made.renewed((7, 5))
         assert made.committed
 
-    @pytest.mark.parametrize("who", [None, (7, 3), (8, 4)])
-    def test_another_producer_id_can_end_nothing(self, who: tuple[int, int] | None) -> None:
+    @pytest.mark.parametrize("identity", [None, (7, 3), (8, 4)])
+    def test_another_producer_id_ends_nothing(self, identity: tuple[int, int] | None) -> None:
         made = ending()
         made.look(Described("CompleteCommit", 7, 3, False))
-        made.renewed(who)
+        made.renewed(identity)
         assert made.committed is None
 
     @pytest.mark.parametrize("state", ["Empty", "CompleteAbort", "Ongoing"])
-    def test_the_word_about_another_producer_proves_nothing_of_ours(self, state: str) -> None:
+    def test_answer_about_another_producer_proves_nothing(self, state: str) -> None:
         made = ending()
         made.look(Described(state, 7, 4, False))
         made.renewed((7, 6 if state == "Ongoing" else 5))
@@ -130,7 +130,7 @@ class TestTheCoordinator:
             (("CompleteAbort", 3), ("Empty", 4), None),
         ],
     )
-    def test_a_start_that_comes_to_nothing_loses_no_proof(
+    def test_failed_start_keeps_the_proof(
         self, first: tuple[str, int], second: tuple[str, int], expected: bool | None
     ) -> None:
         made = Ending()
@@ -142,11 +142,11 @@ class TestTheCoordinator:
         made.renewed((7, second[1] + 1))
         assert made.committed is (True if second[0] == "CompleteCommit" else None)
 
-    def test_one_that_does_not_know_or_may_not_tell(self) -> None:
+    def test_unknown_or_unauthorized(self) -> None:
         made = ending()
         made.look(None)
         made.renewed((7, 0))
-        assert (made.committed, made.who) == (None, (7, 0))
+        assert (made.committed, made.identity) == (None, (7, 0))
 
 
 class Group:
@@ -157,14 +157,14 @@ class Group:
         self.source = make_topic(kafka.bootstrap, partitions)
         self.results = make_topic(kafka.bootstrap, partitions)
         self.client: Client = open_client(client, settings(kafka.bootstrap, session_timeout_ms=250_000))  # type: ignore[arg-type]
-        self.consumer: Consumer = self.client.consumer(self.name, instance=None, most=10)
+        self.consumer: Consumer = self.client.consumer(self.name, instance=None, limit=10)
         self.consumer.subscribe([self.source], self)
 
         def joined() -> bool:
             self.consumer.poll(0.1, 10)
             return len(self.consumer.assignment()) == partitions
 
-        await_(joined, "it has joined")
+        wait_until(joined, "it has joined")
 
     def assigned(self, partitions: object) -> None:
         """Nothing to do."""
@@ -173,7 +173,7 @@ class Group:
 
 
 class Scene:
-    """A transactional.id that has committed offset 1 of a partition of its own, and then does ``acts``."""
+    """A transactional.id that has committed offset 1 of its own partition, and then does ``acts``."""
 
     def __init__(self, group: Group, number: int, acts: Callable[[Scene], None]) -> None:
         self._group, self.id = group, new_name()
@@ -184,11 +184,11 @@ class Scene:
         acts(self)
 
     def renew(self) -> None:
-        """Have a new producer take the id over, as that of a process which starts."""
+        """Have a new producer take over the id, as that of a restarted process."""
         self._producers.append(self._group.client.producer(self.id))
 
     def rebuild(self) -> None:
-        """Have the producer build itself anew."""
+        """Have the producer rebuild itself."""
         self.producer._broken = True  # type: ignore[attr-defined]
         self.producer.abort()
 
@@ -223,11 +223,11 @@ class Scene:
             return None
 
     def readable(self) -> int:
-        """Where the results end for those who read what is committed."""
+        """The end of the results for readers of committed records."""
         return self._group.consumer.end_offsets([self.results])[self.results]
 
     def settle(self) -> bool:
-        """Have the producer end its last transaction once more, and wait until that is done."""
+        """Have the producer end its last transaction again, and wait until that is done."""
         done = self.producer.settle(self._group.name, [self.results])
         await_end(self._group.kafka.bootstrap, self.id)
         return done
@@ -259,7 +259,7 @@ BEFORE: dict[str, Callable[[Scene], None]] = {
 
 @pytest.fixture(scope="module", params=CLIENTS)
 def scenes(request: pytest.FixtureRequest, kafka: Any) -> Iterator[dict[str, Scene]]:
-    """By name; a broker has lost what each has done last."""
+    """By name; the broker has lost the last action of each."""
     if not isinstance(kafka, LocalKafka):
         pytest.skip("the broker that SENTSTREAM_TEST_BOOTSTRAP names is not ours to kill")
     group = Group(kafka, available(request.param), len(BEFORE))
@@ -272,7 +272,7 @@ def scenes(request: pytest.FixtureRequest, kafka: Any) -> Iterator[dict[str, Sce
 
 
 @pytest.mark.slow
-class TestMarkersLost:
+class TestLostMarkers:
     @pytest.mark.parametrize(
         ("name", "then", "committed"),
         [
@@ -284,7 +284,7 @@ class TestMarkersLost:
             ("open", [], 1),
         ],
     )
-    def test_it_is_ended_once_more_in_the_same_way(
+    def test_transaction_is_ended_again_the_same_way(
         self, scenes: dict[str, Scene], name: str, then: list[Callable[[Scene], None]], committed: int
     ) -> None:
         scene = scenes[name]
@@ -306,7 +306,7 @@ class TestMarkersLost:
             ("committed, aborted, new", [lambda scene: scene.transact(None, end="abort"), Scene.renew]),
         ],
     )
-    def test_who_cannot_know_how_it_was_ended_leaves_it_alone(
+    def test_unknown_end_is_left_alone(
         self, scenes: dict[str, Scene], name: str, then: list[Callable[[Scene], None]]
     ) -> None:
         scene = scenes[name]
@@ -316,7 +316,7 @@ class TestMarkersLost:
         assert scene.committed() is None
 
 
-def test_it_harms_nobody_where_all_were_told(kafka: Any, client: str) -> None:
+def test_ending_again_is_harmless(kafka: Any, client: str) -> None:
     group = Group(kafka, client, 1)
     scene = Scene(group, 0, lambda scene: scene.transact(7))
     with contextlib.closing(group.consumer), contextlib.closing(scene):

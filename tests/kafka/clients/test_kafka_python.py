@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, errors
 from kafka.future import Future
 from kafka_runs import settings
 from kafka_tools import new_name
-from processes import await_
+from processes import wait_until
 
 from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.clients.api import Partition
@@ -29,12 +29,12 @@ class Ready:
     def lost(self, partitions: Any) -> None: ...
 
 
-def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> None:
+def test_unopened_connection_times_out(kafka: Any, topic: Any) -> None:
     """As with a TLS handshake that the broker does not answer any more: the library sets it no limit."""
     name = topic()
     first = Partition(name, 0)
     client = PythonClient(settings(kafka.bootstrap, default_api_timeout_ms=2000), Patience(300))
-    consumer = client.consumer(new_name(), instance=None, most=10)
+    consumer = client.consumer(new_name(), instance=None, limit=10)
     try:
         consumer.subscribe([name], Ready())
         while first not in consumer.assignment():
@@ -63,19 +63,19 @@ def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> No
             except BrokerUnreachableError:
                 return False
 
-        await_(answers, "the committed offset is told")
+        wait_until(answers, "the committed offset is told")
         assert hung
     finally:
         consumer.close()
 
 
-def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
+def test_leader_assigns_new_partitions_on_a_slow_machine(
     kafka: Any, topic: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library forgets a join that outlasts its poll if only the new partitions had asked for it."""
     name = topic()
     given = settings(kafka.bootstrap, metadata_max_age_ms=500, session_timeout_ms=6000)
-    consumer = PythonClient(given, Patience(300)).consumer(new_name(), instance=None, most=10)
+    consumer = PythonClient(given, Patience(300)).consumer(new_name(), instance=None, limit=10)
 
     def assigned(count: int) -> bool:
         consumer.poll(0.1, 10)
@@ -83,7 +83,7 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
 
     try:
         consumer.subscribe([name], Ready())
-        await_(lambda: assigned(1), "the first partition")
+        wait_until(lambda: assigned(1), "the first partition")
         shared_out, perform = [], Coordinator._perform_assignment
 
         def slowly(*given: Any) -> Any:
@@ -94,17 +94,17 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
         monkeypatch.setattr(Coordinator, "_perform_assignment", slowly)
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
             admin.create_partitions({name: 3})
-        await_(lambda: assigned(3), "the new partitions")
+        wait_until(lambda: assigned(3), "the new partitions")
         consumer.commit({Partition(name, 2): 0})
         assert shared_out
     finally:
         consumer.close()
 
 
-def test_no_socket_is_left_to_garbage_collection(kafka: Any, topic: Any) -> None:
-    """Not even one that still has something to send, which the library waits for and then forgets."""
+def test_sockets_are_closed_explicitly(kafka: Any, topic: Any) -> None:
+    """Not even one with unsent data, which the library waits for and then forgets."""
     name = topic()
-    consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, most=10)
+    consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, limit=10)
     consumer.subscribe([name], Ready())
     while not consumer.assignment():
         consumer.poll(0.1, 10)

@@ -12,7 +12,7 @@ from sentstream.kafka.clients.patience import Patience, watched
 
 
 class Clock:
-    """Stands still unless told."""
+    """Stands still unless it is advanced."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,7 +28,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_an_outage_begins_with_the_first_call_that_fails(clock: Clock) -> None:
+def test_outage_begins_with_the_first_failed_call(clock: Clock) -> None:
     patience = Patience(120)
     began = clock.now
     clock.now += 30
@@ -39,7 +39,7 @@ def test_an_outage_begins_with_the_first_call_that_fails(clock: Clock) -> None:
     assert patience.failed(clock.now)
 
 
-def test_an_answer_ends_it(clock: Clock) -> None:
+def test_answer_ends_it(clock: Clock) -> None:
     patience = Patience(120)
     patience.failed(clock.now)
     clock.now += 100
@@ -49,8 +49,8 @@ def test_an_answer_ends_it(clock: Clock) -> None:
     assert not patience.failed(clock.now)
 
 
-def test_only_a_delivery_makes_good_for_one_that_failed(clock: Clock) -> None:
-    """A broker that answers and takes no records must not be tried for ever."""
+def test_only_a_delivery_clears_a_failed_delivery(clock: Clock) -> None:
+    """A broker that answers but accepts no records must not be retried forever."""
     patience = Patience(120)
     for _ in range(4):
         assert not patience.failed(clock.now, delivering=True)
@@ -60,14 +60,14 @@ def test_only_a_delivery_makes_good_for_one_that_failed(clock: Clock) -> None:
     assert patience.answered(delivered=True) == 120
 
 
-def test_what_failed_long_ago_is_another_outage(clock: Clock) -> None:
+def test_failure_long_ago_is_a_different_outage(clock: Clock) -> None:
     patience = Patience(120)
     patience.failed(clock.now, delivering=True)
     clock.now += 1000
     assert not patience.failed(clock.now)
 
 
-def test_no_wait_is_longer_than_the_outage_may_last(clock: Clock) -> None:
+def test_waits_are_bounded_by_the_outage_limit(clock: Clock) -> None:
     patience = Patience(20)
     assert patience.deadline(60).left() == 20
     patience.failed(clock.now - 15)
@@ -76,7 +76,7 @@ def test_no_wait_is_longer_than_the_outage_may_last(clock: Clock) -> None:
     assert patience.deadline(7).left() == 7
 
 
-def test_without_a_limit_the_client_has_its_own(clock: Clock) -> None:
+def test_without_a_limit_the_client_default_applies(clock: Clock) -> None:
     patience = Patience()
     assert patience.deadline(60).left() == 60
     assert not patience.failed(-math.inf)
@@ -84,7 +84,7 @@ def test_without_a_limit_the_client_has_its_own(clock: Clock) -> None:
     assert not patience.is_too_long(59, otherwise=60)
 
 
-def test_who_asks_to_stop_shortens_waits_and_at_last_all_of_them(clock: Clock) -> None:
+def test_stop_request_shortens_waits(clock: Clock) -> None:
     patience = Patience(120)
     under_way = patience.deadline(60)
     clock.now += 10
@@ -98,7 +98,7 @@ def test_who_asks_to_stop_shortens_waits_and_at_last_all_of_them(clock: Clock) -
     assert (patience.deadline(60).left(), patience.closing) == (0.5, 1)
 
 
-def test_who_asks_to_stop_in_an_outage_waits_for_less(clock: Clock) -> None:
+def test_stop_request_during_an_outage_waits_less(clock: Clock) -> None:
     patience = Patience(120)
     patience.failed(clock.now)
     patience.stop()
@@ -111,13 +111,13 @@ def _stuck() -> Callable[[], object]:
     return threading.Event().wait
 
 
-def test_a_call_that_hangs_is_left_alone(stuck: Callable[[], object]) -> None:
+def test_hung_call_is_abandoned(stuck: Callable[[], object]) -> None:
     patience = Patience(0.2)
     with pytest.raises(TimeoutError):
         watched(stuck, patience.deadline(60))
 
 
-def test_a_call_gives_what_it_gives() -> None:
+def test_call_returns_its_result() -> None:
     assert watched(lambda: 7, Patience().deadline(60)) == 7
     with pytest.raises(KeyError):
         watched(lambda: {}["missing"], Patience().deadline(60))

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
-from kafka_runs import Run, counted, once_each, settings, tweet
+from kafka_runs import Run, counted, exactly_once, settings, tweet
 from kafka_tools import DIRECT, committed, new_name
-from processes import await_
+from processes import wait_until
 
 from sentstream.kafka.clients.api import Outgoing, Partition
 from sentstream.kafka.clients.kafka_python.consumer import stored
@@ -91,14 +91,12 @@ def _start(kafka: Any, bundle: Path) -> Iterator[Callable[..., Run]]:
         run.__exit__(None, None, None)
 
 
-def test_kedas_lag_returns_to_0_on_a_topic_that_ends_with_markers(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_keda_lag_returns_to_0_with_trailing_markers(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(PARTITIONS)
     group, results = f"{name}-group", f"{name}.scored"
     write(kafka.bootstrap, name, range(40))
     # It starts the first instance. Markers come a moment after a transaction's end is acknowledged.
-    await_(lambda: keda_lag(kafka.bootstrap, group, name) == 40 + PARTITIONS, "records and markers")
+    wait_until(lambda: keda_lag(kafka.bootstrap, group, name) == 40 + PARTITIONS, "records and markers")
     run = start(name, client)
     run.until(lambda: keda_lag(kafka.bootstrap, group, name) == 0, "the lag is 0")
     assert run.seen.records == 40
@@ -114,10 +112,10 @@ def test_kedas_lag_returns_to_0_on_a_topic_that_ends_with_markers(
     assert described(kafka.bootstrap, group, name) == dict.fromkeys(range(PARTITIONS), (28, 28, 0))
     run.stop()
     assert keda_lag(kafka.bootstrap, group, name) == 0  # nor does it start one again
-    assert counted(kafka.bootstrap, results) == once_each(80)
+    assert counted(kafka.bootstrap, results) == exactly_once(80)
 
 
-def test_what_has_read_to_the_last_record_only_would_stay_behind(kafka: Any, topic: Any) -> None:
+def test_lag_stays_above_0_without_passing_markers(kafka: Any, topic: Any) -> None:
     """The control: a plain consumer that commits what it has read is one behind in each partition."""
     name = topic(PARTITIONS)
     group = f"{name}-group"
@@ -141,7 +139,7 @@ def test_what_has_read_to_the_last_record_only_would_stay_behind(kafka: Any, top
     assert {lag for _, _, lag in described(kafka.bootstrap, group, name).values()} == {1}
 
 
-def test_kedas_lag_returns_to_0_with_files_as_output(
+def test_keda_lag_returns_to_0_with_file_output(
     kafka: Any, topic: Any, start: Any, client: str, tmp_path: Path
 ) -> None:
     """Rows wait for the end of their file; then the offsets pass the markers, too."""

@@ -30,20 +30,20 @@ from bundles import add_reference, make_bundle
 from kafka import KafkaAdminClient
 from kafka_runs import (
     CLIENTS,
-    Once,
+    FailsAtFirst,
     Recorder,
     Run,
+    as_expected,
     available,
-    await_,
     bits,
     counted,
+    exactly_once,
     expected,
     fill_tweets,
-    meddling,
-    once_each,
-    said,
+    intercepting,
     settings,
     tweet,
+    wait_until,
 )
 from kafka_tools import committed, drain, fill, make_topic, new_name
 from processes import PATIENCE, child
@@ -72,7 +72,7 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
     """Start a run; by default until the end of the topic, in a new group."""
 
     def start(topic: str, *, given: dict[str, Any] | None = None, **more: Any) -> Run:
-        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "intercept") if name in more}
         options = {"group": f"{topic}-group", "until_end": True} | more
         return Run(
             Options([topic], **options), settings(kafka.bootstrap, **(given or {})), model=bundle, **run
@@ -85,7 +85,7 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (Options([]), "no topic"),
         (Options([""]), "no topic"),
@@ -103,12 +103,12 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
         (Options(["a"], abstain=float("nan")), "abstain must be above 0 and at most 1, not nan"),
     ],
 )
-def test_contradictions_are_refused(options: Options, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
+def test_contradictory_options_are_rejected(options: Options, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         options.check()
 
 
-def test_what_is_read_may_be_named_like_what_parquet_would_not_write() -> None:
+def test_source_topic_may_have_any_name_with_parquet() -> None:
     Options(["a", "a.scored"], to_parquet=Path("b")).check()
     with pytest.raises(OutputWriteError, match="is a URI"):
         Options(["a"], to_parquet=Path("s3://bucket/b")).check()
@@ -178,7 +178,7 @@ BAD = [case for case in CORPUS if case.error is not None]
 
 
 @dataclass
-class Played:
+class PlayedRun:
     """The result of a run over the corpus, with a good tweet after each record."""
 
     topic: str
@@ -187,20 +187,20 @@ class Played:
     seen: Recorder
     results: list[Any]
     letters: list[Any]
-    about: dict[str, Any]
+    summary: dict[str, Any]
     warnings: list[str]
 
 
 @pytest.fixture(name="played", scope="module", params=CLIENTS)
-def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> Played:
+def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> PlayedRun:
     client, name = available(request.param), make_topic(kafka.bootstrap, 2)
     cases: list[Case] = []
     for number, case in enumerate(CORPUS):
         cases += [case, Case("a good one", tweets(tweet(number), id=number), tweet(number), key=None)]
     producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(None)
     sent = [
-        Outgoing(name, one.key, one.value, one.headers, one.timestamp, (place // 2) % 2)
-        for place, one in enumerate(cases)
+        Outgoing(name, one.key, one.value, one.headers, one.timestamp, (index // 2) % 2)
+        for index, one in enumerate(cases)
     ]
     assert producer.send(sent) == []
     producer.close()
@@ -214,10 +214,10 @@ def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> Played:
     run = Run(Options([name], group=f"{name}-group", until_end=True), given, client=client, model=bundle)
     seen = run.ended()
     results, letters = (drain(kafka.bootstrap, f"{name}.{end}") for end in ("scored", "dlq"))
-    return Played(name, f"{name}-group", located, seen, results, letters, run.about, run.warnings)
+    return PlayedRun(name, f"{name}-group", located, seen, results, letters, run.summary, run.warnings)
 
 
-def of_partition(played: Played, partition: int, *, bad: bool) -> list[Case]:
+def of_partition(played: PlayedRun, partition: int, *, bad: bool) -> list[Case]:
     return [
         case
         for (where, _), case in sorted(played.cases.items())
@@ -225,16 +225,16 @@ def of_partition(played: Played, partition: int, *, bad: bool) -> list[Case]:
     ]
 
 
-def test_good_ones_are_scored_as_the_model_scores_them(played: Played, bundle: Path) -> None:
+def test_valid_messages_are_scored_like_the_model(played: PlayedRun, bundle: Path) -> None:
     for partition in 0, 1:
         cases = [case for case in of_partition(played, partition, bad=False) if case.value is not None]
         results = [one for one in played.results if one.partition == partition and one.value is not None]
         wanted = expected(bundle, [case.text for case in cases])
         for case, result, what in zip(cases, results, wanted, strict=True):
-            assert said(result.value.removeprefix(b"\xef\xbb\xbf")) == what, case.name
+            assert as_expected(result.value.removeprefix(b"\xef\xbb\xbf")) == what, case.name
 
 
-def test_results_keep_key_time_headers_value_order_and_partition(played: Played, bundle: Path) -> None:
+def test_results_keep_metadata_order_and_partition(played: PlayedRun, bundle: Path) -> None:
     model = Model.load(str(bundle), provider="cpu")
     stamp = [
         ("sentstream.model", model.name.encode()),
@@ -256,7 +256,7 @@ def test_results_keep_key_time_headers_value_order_and_partition(played: Played,
                 assert result.value.endswith(b"}"), case.name
 
 
-def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: Played) -> None:
+def test_invalid_messages_go_to_the_dead_letter_topic(played: PlayedRun) -> None:
     wanted = {place: case for place, case in played.cases.items() if case.error is not None}
     found = {}
     for letter in played.letters:
@@ -283,7 +283,7 @@ def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: Played) ->
     assert found.keys() == wanted.keys()
 
 
-def test_none_is_lost_and_the_counts_add_up(played: Played, kafka: Any) -> None:
+def test_nothing_is_lost_and_counts_add_up(played: PlayedRun, kafka: Any) -> None:
     total, seen = len(played.cases), played.seen
     assert len(played.results) + len(played.letters) == total == seen.records
     assert sum(committed(kafka.bootstrap, played.group, played.topic).values()) == total
@@ -295,12 +295,12 @@ def test_none_is_lost_and_the_counts_add_up(played: Played, kafka: Any) -> None:
     # Long ones are cut before the broker refuses what comes of them.
     assert seen.total("truncated") == 2
     # librdkafka may take the refusal of one record for a gap in its sequence numbers: then all is sent again.
-    assert seen.reasons == [] or played.about["client"] == "confluent-kafka"
+    assert seen.reasons == [] or played.summary["client"] == "confluent-kafka"
     assert max(one.newest for one in seen.done) == 1_700_000_000_000
     assert seen.lag[-1] == {Partition(played.topic, 0): 0, Partition(played.topic, 1): 0}
 
 
-def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: Played, kafka: Any) -> None:
+def test_created_topics_have_the_source_partition_count(played: PlayedRun, kafka: Any) -> None:
     names = [f"{played.topic}.scored", f"{played.topic}.dlq"]
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         found = {one["name"]: len(one["partitions"]) for one in admin.describe_topics(names)}
@@ -308,13 +308,16 @@ def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: Played, 
     assert sorted(played.warnings) == sorted(f"created topic {name} with 2 partitions" for name in names)
 
 
-def test_what_runs_is_told(played: Played, bundle: Path) -> None:
-    assert json.loads(json.dumps(played.about)) == played.about
-    assert played.about["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
-    assert (played.about["target"], played.about["delivery"]) == (f"{played.topic}.scored", "exactly-once")
+def test_run_is_described(played: PlayedRun, bundle: Path) -> None:
+    assert json.loads(json.dumps(played.summary)) == played.summary
+    assert played.summary["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
+    assert (played.summary["target"], played.summary["delivery"]) == (
+        f"{played.topic}.scored",
+        "exactly-once",
+    )
 
 
-def test_a_second_run_finds_nothing_to_do(played: Played, consume: Any, kafka: Any) -> None:
+def test_second_run_has_nothing_to_do(played: PlayedRun, consume: Any, kafka: Any) -> None:
     assert consume(played.topic, group=played.group).ended().records == 0
     assert len(drain(kafka.bootstrap, f"{played.topic}.scored")) == len(played.results)
 
@@ -330,13 +333,11 @@ def test_plain_text(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
     seen = consume(name, format="text").ended()
     results = drain(kafka.bootstrap, f"{name}.scored")
     assert [json.loads(one.value)["text"] for one in results] == texts
-    assert [said(one.value) for one in results] == expected(bundle, texts)
+    assert [as_expected(one.value) for one in results] == expected(bundle, texts)
     assert seen.dead() == {DECODE: 1}
 
 
-def test_a_field_of_ones_own_another_prefix_and_other_topics(
-    kafka: Any, topic: Any, consume: Any, bundle: Path
-) -> None:
+def test_custom_field_prefix_and_topics(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
     name, target, letters = topic(), new_name(), new_name()
     values = [
         b'{"text":"no","payload":{"body":"i love you"},"sentiment":1}',
@@ -360,14 +361,16 @@ def test_a_field_of_ones_own_another_prefix_and_other_topics(
     assert letter.value == values[1]
 
 
-def test_several_topics_to_one_that_is_narrower(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
+def test_several_topics_to_one_with_fewer_partitions(
+    kafka: Any, topic: Any, consume: Any, bundle: Path
+) -> None:
     one, two, target = topic(2), topic(), topic(3)
     fill_tweets(kafka.bootstrap, one, range(50))
     fill_tweets(kafka.bootstrap, two, range(50, 80))
     options = Options([one, two], group=new_name(), to_topic=target, until_end=True)
     seen = Run(options, settings(kafka.bootstrap), model=bundle).ended()
     assert seen.records == 80
-    assert counted(kafka.bootstrap, target) == once_each(80)
+    assert counted(kafka.bootstrap, target) == exactly_once(80)
     # Where partitions differ in number, the key decides: as the producer did for a topic of three.
     other = topic(3)
     fill_tweets(kafka.bootstrap, other, range(80))
@@ -378,7 +381,7 @@ def test_several_topics_to_one_that_is_narrower(kafka: Any, topic: Any, consume:
     assert places[0] == places[1]
 
 
-def test_max_messages_is_exact_and_the_next_run_goes_on(
+def test_max_messages_is_exact_and_the_next_run_continues(
     kafka: Any, topic: Any, consume: Any, client: str
 ) -> None:
     name = topic(2)
@@ -386,17 +389,17 @@ def test_max_messages_is_exact_and_the_next_run_goes_on(
     for wanted in 37, 63:
         seen = consume(name, client=client, max_messages=wanted, until_end=False, max_batch=10).ended()
         assert seen.records == wanted
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(100)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(100)
 
 
-def test_a_run_can_be_for_a_while(topic: Any, consume: Any) -> None:
+def test_time_limit(topic: Any, consume: Any) -> None:
     began = time.monotonic()
     seen = consume(topic(), seconds=1.0, until_end=False).ended()
     assert time.monotonic() - began >= 1
     assert seen.records == 0
 
 
-def test_topics_are_not_made_where_that_is_not_wanted(topic: Any, consume: Any) -> None:
+def test_topics_are_not_created_if_disabled(topic: Any, consume: Any) -> None:
     with pytest.raises(KafkaError, match=r"no topic '.*\.dlq' \(create it, or leave out --no-create-topics"):
         consume(topic(), create_topics=False).ended()
 
@@ -404,9 +407,7 @@ def test_topics_are_not_made_where_that_is_not_wanted(topic: Any, consume: Any) 
 # At least once
 
 
-def test_at_least_once_scores_all_and_keeps_the_order(
-    kafka: Any, topic: Any, consume: Any, client: str
-) -> None:
+def test_at_least_once_scores_all_in_order(kafka: Any, topic: Any, consume: Any, client: str) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     fill(kafka.bootstrap, name, [(b"1", b"{", (), None)])
@@ -419,7 +420,7 @@ def test_at_least_once_scores_all_and_keeps_the_order(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_what_the_output_topic_refuses_is_a_dead_letter(
+def test_rejected_output_becomes_a_dead_letter(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, target = topic(), topic(max_message_bytes=1000)
@@ -438,7 +439,7 @@ def test_what_the_output_topic_refuses_is_a_dead_letter(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_brokers_words(
+def test_rejected_time_or_key_has_the_brokers_message(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, ahead = topic(message_timestamp_after_max_ms=2**63 - 1), int(time.time() * 1000) + 7_200_000
@@ -462,7 +463,7 @@ def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_broker
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_dead_letter_whose_time_is_refused_keeps_it_in_a_header(
+def test_dead_letter_keeps_a_rejected_timestamp_in_a_header(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, letters = topic(message_timestamp_after_max_ms=2**63 - 1), topic()
@@ -476,9 +477,7 @@ def test_a_dead_letter_whose_time_is_refused_keeps_it_in_a_header(
     assert letter.value == b"{"
 
 
-def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
-    kafka: Any, topic: Any, consume: Any, client: str
-) -> None:
+def test_compacted_dead_letter_topic_is_reported(kafka: Any, topic: Any, consume: Any, client: str) -> None:
     name, letters = topic(), topic(cleanup_policy="compact")
     fill(kafka.bootstrap, name, [(None, b"{", (), None)])
     with pytest.raises(DeliveryError, match="rejected: Compacted topic cannot accept message") as caught:
@@ -489,7 +488,7 @@ def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_dead_letter_that_is_refused_ends_the_run_and_nothing_is_committed(
+def test_rejected_dead_letter_ends_the_run_uncommitted(
     kafka: Any, topic: Any, consume: Any, guarantee: str
 ) -> None:
     name, letters = topic(), topic(max_message_bytes=150)
@@ -501,7 +500,7 @@ def test_a_dead_letter_that_is_refused_ends_the_run_and_nothing_is_committed(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_commits_never_pass_what_is_acknowledged(
+def test_commits_never_pass_acknowledged_records(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, target = topic(), topic()
@@ -570,7 +569,7 @@ def test_rows_to_parquet(kafka: Any, tmp_path: Path, consume: Any, bundle: Path,
         assert f"{name}.scored" not in admin.list_topics()
 
 
-def test_uncertain_ones_are_told_apart_in_a_topic_and_in_files(
+def test_abstentions_are_marked_in_topics_and_files(
     kafka: Any, tmp_path: Path, consume: Any, bundle: Path, client: str
 ) -> None:
     """The results and counts equal those of the same tweets in a file."""
@@ -585,10 +584,10 @@ def test_uncertain_ones_are_told_apart_in_a_topic_and_in_files(
     assert 0 < counts["uncertain"] < counts.total() == 200
     run = consume(name, client=client, abstain=below)
     assert run.ended().labels() == counts
-    assert run.about["abstain"] == below
+    assert run.summary["abstain"] == below
     results = drain(kafka.bootstrap, f"{name}.scored")
-    assert [said(one.value)[0] for one in results] == wanted
-    assert [said(one.value)[1] for one in results] == [row[1] for row in expected(bundle, texts)]
+    assert [as_expected(one.value)[0] for one in results] == wanted
+    assert [as_expected(one.value)[1] for one in results] == [row[1] for row in expected(bundle, texts)]
     mine = ("sentstream.abstain", str(below).encode())
     assert {tuple(one.headers[-1]) for one in results} == {mine}
     assert {len(one.headers) for one in results} == {3}  # without the one that came
@@ -611,10 +610,10 @@ def test_small_files_one_after_another_hold_each_row_once(
         fill_tweets(kafka.bootstrap, name, range(300, 320))
     files = list((out / f"topic={name}").glob("*.parquet"))
     assert len(files) >= 320 // 60
-    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(320)
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == exactly_once(320)
 
 
-def test_hours_in_turn_have_a_file_each(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
+def test_one_file_per_hour(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
     """Alternating hours, as from two producers of which one is late."""
     name, out = topic(), tmp_path / "out"
     times = [1_700_000_000_000 + number % 2 * 3_600_000 for number in range(600)]
@@ -622,12 +621,10 @@ def test_hours_in_turn_have_a_file_each(kafka: Any, topic: Any, tmp_path: Path, 
     fill(kafka.bootstrap, name, records)
     consume(name, to_parquet=out, partition_by=["date", "hour"], max_batch=100).ended()
     assert len(list(out.rglob("*.parquet"))) == 2
-    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(600)
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == exactly_once(600)
 
 
-def test_columns_that_readers_could_not_read_together_are_refused(
-    topic: Any, kafka: Any, tmp_path: Path, consume: Any
-) -> None:
+def test_incompatible_columns_are_rejected(topic: Any, kafka: Any, tmp_path: Path, consume: Any) -> None:
     name, out = topic(), tmp_path / "out"
     fill_tweets(kafka.bootstrap, name, range(5))
     consume(name, to_parquet=out).ended()
@@ -639,7 +636,7 @@ def test_columns_that_readers_could_not_read_together_are_refused(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_crash_between_a_files_name_and_the_commit_doubles_nothing(
+def test_crash_between_rename_and_commit_duplicates_nothing(
     kafka: Any, topic: Any, tmp_path: Path, consume: Any, client: str, guarantee: str
 ) -> None:
     name = topic()
@@ -650,11 +647,11 @@ def test_a_crash_between_a_files_name_and_the_commit_doubles_nothing(
     ]
     fill(kafka.bootstrap, name, records)
     out = tmp_path / "out"
-    crash = Once(RuntimeError("killed"))
+    crash = FailsAtFirst(RuntimeError("killed"))
     options = {"to_parquet": out, "client": client, "guarantee": guarantee}
     verb = {"producer": {"send": crash}}
     with pytest.raises(RuntimeError, match="killed"):
-        consume(name, meddle=meddling(**verb), **options).ended()
+        consume(name, intercept=intercepting(**verb), **options).ended()
     assert len(rows_of(out)) == 37
     assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})
     assert drain(kafka.bootstrap, f"{name}.dlq") == []
@@ -667,21 +664,19 @@ def test_a_crash_between_a_files_name_and_the_commit_doubles_nothing(
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 50}
 
 
-def test_a_stale_commit_of_parquet_is_done_again(
-    kafka: Any, topic: Any, tmp_path: Path, consume: Any
-) -> None:
+def test_stale_parquet_commit_is_repeated(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(30))
     fill(kafka.bootstrap, name, [(b"k", b"{", (), None)])
-    stale = Once(StaleGenerationError("as after a rebalance"))
+    stale = FailsAtFirst(StaleGenerationError("as after a rebalance"))
     out = tmp_path / "out"
-    seen = consume(name, to_parquet=out, meddle=meddling(producer={"commit": stale})).ended()
+    seen = consume(name, to_parquet=out, intercept=intercepting(producer={"commit": stale})).ended()
     assert seen.reasons == ["as after a rebalance"]
-    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(30)
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == exactly_once(30)
     assert len(drain(kafka.bootstrap, f"{name}.dlq")) == 1
 
 
-def test_a_directory_that_cannot_be_written_is_told(topic: Any, tmp_path: Path, consume: Any) -> None:
+def test_unwritable_directory_is_reported(topic: Any, tmp_path: Path, consume: Any) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputWriteError, match="file is not a directory"):
         consume(topic(), to_parquet=tmp_path / "file").ended()
@@ -701,7 +696,7 @@ class Command:
         return self.log.read_text()
 
     def await_text(self, pattern: str) -> re.Match[str]:
-        await_(lambda: re.search(pattern, self.text()) or self.process.poll() is not None, pattern)
+        wait_until(lambda: re.search(pattern, self.text()) or self.process.poll() is not None, pattern)
         found = re.search(pattern, self.text())
         assert found is not None, self.text()
         return found
@@ -749,14 +744,14 @@ def _command(kafka: Any, bundle: Path, tmp_path: Path) -> Iterator[Callable[...,
     [("kafka-python", signal.SIGTERM), ("confluent", signal.SIGINT)],
     indirect=["client"],
 )
-def test_a_signal_finishes_commits_and_ends_well(
+def test_signal_finishes_commits_and_exits_cleanly(
     kafka: Any, topic: Any, command: Any, number: signal.Signals, client: str
 ) -> None:
     """Both signals have one handler, whichever client reads."""
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(3000))
     first = command(name, "--max-batch", "50", "--json", "--client", client)
-    await_(lambda: sum(committed(kafka.bootstrap, f"{name}-group", name).values()) >= 300)
+    wait_until(lambda: sum(committed(kafka.bootstrap, f"{name}-group", name).values()) >= 300)
     first.process.send_signal(number)
     code, out = first.end()
     assert code == 0, first.text()
@@ -767,10 +762,10 @@ def test_a_signal_finishes_commits_and_ends_well(
     second = command(name, "--until-end", "--json")
     code, out = second.end()
     assert (code, json.loads(out)["records"]) == (0, 3000 - done), second.text()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(3000)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(3000)
 
 
-def test_every_line_of_a_json_log_is_an_object(kafka: Any, topic: Any, command: Any) -> None:
+def test_every_json_log_line_is_an_object(kafka: Any, topic: Any, command: Any) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(30))
     run = command(name, "--until-end", "--log-format", "json", "--metrics-port", "0")
@@ -785,7 +780,7 @@ def test_every_line_of_a_json_log_is_an_object(kafka: Any, topic: Any, command: 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_second_signal_ends_at_once(
+def test_second_signal_ends_at_once(
     kafka: Any, local_kafka: Any, topic: Any, command: Any, number: signal.Signals, code: int
 ) -> None:
     name = topic()
@@ -805,7 +800,7 @@ def test_a_second_signal_ends_at_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
+def test_signal_on_a_terminal_leaves_only_the_summary(
     kafka: Any, topic: Any, bundle: Path, number: signal.Signals
 ) -> None:
     name = topic(2)
@@ -837,7 +832,7 @@ def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["idle", "starting"])
-def test_a_signal_ends_within_the_grace_period_where_no_broker_answers(
+def test_signal_ends_in_time_without_a_broker(
     kafka: Any, local_kafka: Any, topic: Any, command: Any, client: str, when: str
 ) -> None:
     """``end`` waits for 60 s, the documented grace period; otherwise the run would continue for an hour."""
@@ -853,9 +848,7 @@ def test_a_signal_ends_within_the_grace_period_where_no_broker_answers(
     assert "Traceback" not in running.text()
 
 
-def test_of_two_instances_with_one_id_the_older_ends(
-    kafka: Any, topic: Any, command: Any, client: str
-) -> None:
+def test_older_of_two_instances_with_one_id_ends(kafka: Any, topic: Any, command: Any, client: str) -> None:
     name = topic()
     arguments = ["--instance-id", "pod-0", "--client", client]
     old = command(name, *arguments)
@@ -869,15 +862,13 @@ def test_of_two_instances_with_one_id_the_older_ends(
     assert re.search("pod-0|instance", errors[0])
     assert "Traceback" not in old.text()
     fill_tweets(kafka.bootstrap, name, range(100, 150))
-    await_(lambda: committed(kafka.bootstrap, f"{name}-group", name) == {0: 150})
+    wait_until(lambda: committed(kafka.bootstrap, f"{name}-group", name) == {0: 150})
     new.process.terminate()
     assert new.end()[0] == 0, new.text()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(150)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(150)
 
 
-def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
-    local_kafka: Any, topic: Any, command: Any
-) -> None:
+def test_long_outage_is_unhealthy_until_it_ends(local_kafka: Any, topic: Any, command: Any) -> None:
     name = topic(2)
     running = command(name, "--metrics-port", "0", "--stuck-after", "3s")
     port = running.await_text(r"metrics on port (\d+)")[1]
@@ -892,20 +883,20 @@ def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
             connection.close()
 
     running.await_text(r"assigned")
-    await_(lambda: get() == (200, "ok\n"))
+    wait_until(lambda: get() == (200, "ok\n"))
     local_kafka.pause()
     try:
-        await_(lambda: get()[0] == 503)
+        wait_until(lambda: get()[0] == 503)
         assert f"{name}-0" in get()[1]
         assert f"{name}-1" in get()[1]
     finally:
         local_kafka.resume()
-    await_(lambda: get() == (200, "ok\n"))
+    wait_until(lambda: get() == (200, "ok\n"))
     running.process.terminate()
     assert running.end()[0] == 0, running.text()
 
 
-def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, command: Any) -> None:
+def test_metrics_and_health_match_the_counts(kafka: Any, topic: Any, command: Any) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(120))
     fill(
@@ -919,7 +910,7 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
             return str(answer.read().decode())
 
     lag = r'sentstream_consumer_lag{partition="%d",topic="' + name + r'"} 0.0'
-    await_(lambda: lag % 0 in (text := get("metrics")) and lag % 1 in text and 'scored"} 120.0' in text)
+    wait_until(lambda: lag % 0 in (text := get("metrics")) and lag % 1 in text and 'scored"} 120.0' in text)
     text = get("metrics")
     for line in (
         'sentstream_messages_total{result="scored"} 120.0',
@@ -950,7 +941,7 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
     assert {label: int(count) for label, count in labels.items()} == summary["labels"]
 
 
-def test_drift_from_a_reference_is_told(
+def test_drift_from_a_reference_is_reported(
     kafka: Any, topic: Any, command: Any, bundle: Path, tmp_path: Path
 ) -> None:
     """The distance is small for a stream like its reference, large for another; only counts are kept."""
@@ -970,37 +961,37 @@ def test_drift_from_a_reference_is_told(
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
                 return str(answer.read().decode())
 
-        await_(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")
+        wait_until(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")
         found = re.findall(r"^sentstream_drift_(\w+)(?:{(.+)})? (\S+)$", get(), re.MULTILINE)
         running.process.terminate()
         assert running.end()[0] == 0
-        said.append(running.text())
+        outputs.append(running.text())
         return {
             " ".join([name, *re.findall(r'"(\w+)"', labels)]): float(value) for name, labels, value in found
         }
 
-    said: list[str] = []
+    outputs: list[str] = []
     reference = ["--reference", str(tmp_path / "reference.json")]
     near = shown(usual[:1_500], reference)
     table = model.score(usual[:1_500])
     assert near["label_share positive"] == table["sentiment"].to_pylist().count("positive") / 1_500
     assert near["score_mean"] == pytest.approx(pc.mean(table["sentiment_score"]).as_py())
     assert max(near[f"psi reference {of}"] for of in ("labels", "scores", "words")) < PSI_SOME
-    assert "drift_from=reference" in said[-1]
+    assert "drift_from=reference" in outputs[-1]
     strange = [f"zebra quagga okapi {number}" for number in range(1_500)]
     far = shown(strange, reference)
     assert far["psi reference words"] > PSI_LARGE
     assert far["unknown_word_share"] > 0.9
     # Without a file, what the bundle says; of labels only where none is uncertain.
-    told = shutil.copytree(bundle, tmp_path / "told")
-    add_reference(told, usual)
-    trained = ["--model", str(told), "--log-format", "json"]
+    with_reference = shutil.copytree(bundle, tmp_path / "told")
+    add_reference(with_reference, usual)
+    trained = ["--model", str(with_reference), "--log-format", "json"]
     near = shown(usual[:1_500], trained)
     assert {name for name in near if name.startswith("psi")} == {
         f"psi training {of}" for of in ("labels", "scores", "words")
     }
     assert max(value for name, value in near.items() if name.startswith("psi")) < PSI_SOME
-    lines = [json.loads(line) for line in said[-1].splitlines()]
+    lines = [json.loads(line) for line in outputs[-1].splitlines()]
     assert any("3,000 validation rows of mine.parquet" in line["message"] for line in lines)
     stopped = next(line for line in lines if line["message"] == "stopped")
     assert (stopped["psi_from"], set(stopped["psi"])) == ("training", {"labels", "scores", "words"})
@@ -1010,16 +1001,14 @@ def test_drift_from_a_reference_is_told(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--reference", "nowhere.json"], 2, "--reference needs --metrics-port"),
         (["--reference", "nowhere.json", "--metrics-port", "0"], 16, "nowhere.json cannot be read"),
         (["--drift-window", "soon"], 2, "--drift-window"),
     ],
 )
-def test_a_reference_that_cannot_be_used(
-    options: list[str], code: int, said: str, topic: Any, command: Any
-) -> None:
+def test_unusable_reference(options: list[str], code: int, message: str, topic: Any, command: Any) -> None:
     running = command(topic(), *options)
     assert running.end()[0] == code
-    assert said in running.text()
+    assert message in running.text()

@@ -28,7 +28,7 @@ def _client(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_to_a_topic_nothing_is_lost_or_doubled(
+def test_topic_output_loses_and_duplicates_nothing(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     name = topic(SCENARIO.partitions)
@@ -39,7 +39,7 @@ def test_to_a_topic_nothing_is_lost_or_doubled(
     assert outcome.busy >= SCENARIO.kills // 3, f"hardly anything was at work: {outcome}"
 
 
-def test_to_parquet_nothing_is_lost_or_doubled(
+def test_parquet_output_loses_and_duplicates_nothing(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     name = topic(SCENARIO.partitions)
@@ -49,11 +49,11 @@ def test_to_parquet_nothing_is_lost_or_doubled(
     assert outcome.busy >= SCENARIO.kills // 3, f"hardly anything was at work: {outcome}"
 
 
-def test_at_least_once_loses_nothing_and_doubles_some(
+def test_at_least_once_loses_nothing_but_may_duplicate(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     options = ["--delivery", "at-least-once", "--max-batch", "20"]
-    control = Scenario(tweets=3_000, rate=800, kills=2, in_the_act=True, client=client, options=options)
+    control = Scenario(tweets=3_000, rate=800, kills=2, kill_uncommitted=True, client=client, options=options)
     for attempt in range(4):  # a commit may have been on its way to the broker
         place = tmp_path / str(attempt)
         place.mkdir()

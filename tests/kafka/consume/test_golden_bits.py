@@ -14,7 +14,7 @@ from kafka_tools import fill, make_topic
 from sentstream.kafka.consume.run import Options
 
 
-def test_a_stream_gives_the_same_bits(kafka: Any, tmp_path: Path, client: str) -> None:
+def test_stream_gives_the_golden_bits(kafka: Any, tmp_path: Path, client: str) -> None:
     topic = make_topic(kafka.bootstrap)
     texts = golden_tweets()["text"].to_pylist()
     fill(

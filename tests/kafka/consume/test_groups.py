@@ -17,7 +17,7 @@ from kafka.errors import RetriableError
 from kafka_faults import SENTSTREAM, Instances, Outcome, count, expected, from_topic, settle, tweets
 from kafka_runs import available
 from kafka_tools import DIRECT, committed, fill
-from processes import await_
+from processes import wait_until
 
 PARTITIONS = 4
 STAGES = (1, 2, 4, 1)
@@ -74,7 +74,7 @@ class Feed:
 
 
 def shares(bootstrap: str, group: str) -> list[int]:
-    """How many partitions each member has, while the group is not sharing them out; else nothing."""
+    """How many partitions each member has; nothing during a rebalance."""
     try:
         with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
             found = admin.describe_groups([group])[group]
@@ -94,7 +94,7 @@ def is_even(bootstrap: str, group: str, members: int) -> bool:
     return shares(bootstrap, group) == [PARTITIONS // members] * members
 
 
-def test_1_2_4_and_1_instances_under_load_score_each_tweet_once(
+def test_scaling_under_load_scores_each_tweet_once(
     kafka, topic: Callable[..., str], tmp_path: Path, client: str
 ) -> None:
     name = topic(PARTITIONS)
@@ -116,10 +116,12 @@ def test_1_2_4_and_1_instances_under_load_score_each_tweet_once(
         with Feed(kafka.bootstrap, name) as feed:
             for members in STAGES:
                 instances.scale(members)
-                await_(partial(is_even, kafka.bootstrap, group, members), f"{members} share out: {tmp_path}")
+                wait_until(
+                    partial(is_even, kafka.bootstrap, group, members), f"{members} share out: {tmp_path}"
+                )
                 before, sent = progress(), feed.sent
-                await_(lambda then=before: progress() > then, f"{members} get on: {tmp_path}")
-                await_(lambda then=sent: feed.sent > then or feed.error, "tweets come in")
+                wait_until(lambda then=before: progress() > then, f"{members} get on: {tmp_path}")
+                wait_until(lambda then=sent: feed.sent > then or feed.error, "tweets come in")
         assert feed.error is None
         settle(instances, kafka.bootstrap, group, name, PARTITIONS)
         instances.scale(0)

@@ -30,18 +30,18 @@ def once(cluster: str = "here:9092", group: str = "sentstream") -> str:
         return name
 
 
-def test_a_restart_finds_its_name_again(state: Path) -> None:
+def test_restart_reuses_its_name(state: Path) -> None:
     assert once() == once()
     assert [path.stat().st_mode & 0o777 for path in state.iterdir()] == [0o600]
     assert state.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_name_can_be_an_id_in_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_is_a_valid_kafka_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: f"böse maschine.{'x' * 80}")
     assert re.fullmatch(r"b-se-maschine-x{26}-[0-9a-f]{12}", once())
 
 
-def test_two_at_once_have_different_names_and_keep_them() -> None:
+def test_concurrent_instances_keep_different_names() -> None:
     with ExitStack() as stack:
         first = [stack.enter_context(claimed_name("here:9092", "g")) for _ in range(3)]
         assert len(set(first)) == 3
@@ -49,19 +49,19 @@ def test_two_at_once_have_different_names_and_keep_them() -> None:
         assert [stack.enter_context(claimed_name("here:9092", "g")) for _ in range(3)] == first
 
 
-def test_the_lowest_free_name_is_taken() -> None:
+def test_lowest_free_name_is_used() -> None:
     with claimed_name("here:9092", "g") as first:
         with claimed_name("here:9092", "g") as second, claimed_name("here:9092", "g"):
             pass
         assert once(group="g") == second != first
 
 
-def test_names_are_of_a_cluster_and_a_group() -> None:
+def test_names_are_per_cluster_and_group() -> None:
     names = {once(), once(group="other"), once(cluster="there:9092"), once("a", "bc"), once("ab", "c")}
     assert len(names) == 5
 
 
-def test_a_killed_instance_leaves_its_name_to_the_next(state: Path) -> None:
+def test_killed_instance_frees_its_name(state: Path) -> None:
     script = (
         "import os\nfrom sentstream.kafka.consume.instance import claimed_name\n"
         "with claimed_name('here:9092', 'g') as name:\n print(name, flush=True)\n os.kill(os.getpid(), 9)"
@@ -72,7 +72,7 @@ def test_a_killed_instance_leaves_its_name_to_the_next(state: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"half-a-na", b"\xff\xfe"])
-def test_a_name_that_was_never_finished_is_made_anew(state: Path, content: bytes) -> None:
+def test_incomplete_name_file_is_replaced(state: Path, content: bytes) -> None:
     name = once()
     (path,) = state.iterdir()
     path.write_bytes(content)
@@ -80,7 +80,7 @@ def test_a_name_that_was_never_finished_is_made_anew(state: Path, content: bytes
     assert path.read_bytes().endswith(b"\n")
 
 
-def test_a_home_that_cannot_be_written_is_done_without(state: Path, tmp_path: Path) -> None:
+def test_unwritable_home_is_tolerated(state: Path, tmp_path: Path) -> None:
     state.parent.parent.mkdir(exist_ok=True)
     state.parent.write_text("a file where the directory should be")
     assert once() == once()
@@ -89,7 +89,7 @@ def test_a_home_that_cannot_be_written_is_done_without(state: Path, tmp_path: Pa
     assert directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_without_any_directory_names_are_of_the_moment(
+def test_without_a_directory_names_are_temporary(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.parent.write_text("a file")
@@ -97,7 +97,7 @@ def test_without_any_directory_names_are_of_the_moment(
     assert once() != once()
 
 
-def test_a_full_disk_makes_a_name_of_the_moment() -> None:
+def test_full_disk_gives_a_temporary_name() -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -107,7 +107,7 @@ def test_a_full_disk_makes_a_name_of_the_moment() -> None:
     assert once() == once()
 
 
-def test_a_link_that_somebody_else_has_put_there_is_not_followed(state: Path, tmp_path: Path) -> None:
+def test_foreign_link_is_not_followed(state: Path, tmp_path: Path) -> None:
     once()
     (path,) = state.iterdir()
     precious = tmp_path / "precious"

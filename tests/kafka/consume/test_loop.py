@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka_runs import (
-    Once,
+    FailsAtFirst,
     Run,
-    await_,
     counted,
+    exactly_once,
     fill_tweets,
-    meddling,
-    once_each,
+    intercepting,
     settings,
+    wait_until,
 )
 from kafka_tools import committed, fill, make_topic, new_name
 
@@ -45,7 +45,7 @@ def _start(kafka: Any, bundle: Path) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
     def start(*topics: str, given: dict[str, Any] | None = None, **more: Any) -> Run:
-        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "intercept") if name in more}
         options = {"group": f"{topics[0]}-group"} | more
         runs.append(
             Run(Options(topics, **options), settings(kafka.bootstrap, **(given or {})), model=bundle, **run)
@@ -82,21 +82,21 @@ def all_committed(bootstrap: str, topic: str, count: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("verb", ["begin", "send", "add_offsets", "commit"])
-def test_after_an_abort_the_same_records_are_read_again(
+def test_records_are_reread_after_an_abort(
     kafka: Any, topic: Any, start: Any, client: str, verb: str
 ) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
-    stale = Once(StaleGenerationError("for a test"), 3)
-    meddle = meddling(producer={verb: stale})
-    seen = start(name, client=client, until_end=True, max_batch=30, meddle=meddle).ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 3)
+    intercept = intercepting(producer={verb: stale})
+    seen = start(name, client=client, until_end=True, max_batch=30, intercept=intercept).ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
     assert (seen.records, seen.reasons) == (200, ["for a test"] * 3)
     assert stale.left == 0
 
 
 class Pending:
-    """Offsets that stay pending from the ``nth`` call of a verb on, which fails."""
+    """Offsets that stay pending from the ``nth`` call of a method on, which fails."""
 
     def __init__(self, nth: int) -> None:
         self._left = nth
@@ -113,28 +113,26 @@ class Pending:
             raise StaleGenerationError("a transaction on the group's offsets is pending")
 
 
-def test_offsets_that_nobody_ends_do_not_stop_who_knows_what_is_committed(
+def test_unended_offsets_do_not_block_a_sink_that_knows_its_commits(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     pending = Pending(3)
-    meddle = meddling(producer={"send": pending.fail}, consumer={"committed": pending.committed})
-    run = start(name, client=client, max_batch=30, meddle=meddle)
+    intercept = intercepting(producer={"send": pending.fail}, consumer={"committed": pending.committed})
+    run = start(name, client=client, max_batch=30, intercept=intercept)
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
     assert any("continuing from what this instance has committed" in line for line in run.warnings)
 
 
-def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_unknown_commit_waits_for_the_offsets(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     pending = Pending(2)
-    meddle = meddling(producer={"commit": pending.fail}, consumer={"committed": pending.committed})
-    run = start(name, client=client, max_batch=30, meddle=meddle)
+    intercept = intercepting(producer={"commit": pending.fail}, consumer={"committed": pending.committed})
+    run = start(name, client=client, max_batch=30, intercept=intercept)
     run.until(lambda: len(run.seen.reasons) >= 1, "it has tried")
     before = run.seen.records
     time.sleep(5)  # longer than it waits before it would go on
@@ -143,27 +141,27 @@ def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
     pending.now.clear()
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
 
 
 @pytest.mark.slow
-def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, start: Any) -> None:
+def test_timed_out_transaction_is_repeated(kafka: Any, topic: Any, start: Any) -> None:
     """The broker looks for such transactions every ten seconds."""
     name, target = topic(), topic()
     fill_tweets(kafka.bootstrap, name, range(50))
     first = Partition(target, 0)
     admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
-    waits = [lambda: await_(lambda: admin.end_offsets([first])[first] > 0, "the coordinator's abort")]
-    meddle = meddling(producer={"add_offsets": lambda: waits.pop()() if waits else None})
+    waits = [lambda: wait_until(lambda: admin.end_offsets([first])[first] > 0, "the coordinator's abort")]
+    intercept = intercepting(producer={"add_offsets": lambda: waits.pop()() if waits else None})
     seen = start(
-        name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, meddle=meddle
+        name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, intercept=intercept
     ).ended()
     admin.close()
-    assert counted(kafka.bootstrap, target) == once_each(50)
+    assert counted(kafka.bootstrap, target) == exactly_once(50)
     assert len(seen.reasons) == 1
 
 
-def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, start: Any) -> None:
+def test_stale_at_least_once_commit_loses_nothing(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(50))
     calls: list[int] = []
@@ -173,17 +171,17 @@ def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, star
         if len(calls) == 2:
             raise StaleGenerationError("for a test")
 
-    meddle = meddling(consumer={"commit": second})
-    seen = start(name, guarantee="at-least-once", until_end=True, meddle=meddle).ended()
+    intercept = intercepting(consumer={"commit": second})
+    seen = start(name, guarantee="at-least-once", until_end=True, intercept=intercept).ended()
     assert seen.reasons == ["for a test"]
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50) + once_each(50)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(50) + exactly_once(50)
 
 
-def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
+def test_endless_aborts_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(5))
-    stale = Once(StaleGenerationError("for a test"), 1000)
-    run = start(name, meddle=meddling(producer={"begin": stale}))
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 1000)
+    run = start(name, intercept=intercepting(producer={"begin": stale}))
     with pytest.raises(KafkaError, match="100 transactions in a row were aborted; the last: for a test"):
         run.ended()
     assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})
@@ -192,9 +190,7 @@ def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) 
 # Rebalances
 
 
-def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_joining_member_waits_for_a_slow_batch(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name, slow = topic(4), Slow(1.5)
     fill_tweets(kafka.bootstrap, name, range(400))
     one = start(name, client=client, before_scoring=slow)
@@ -203,15 +199,15 @@ def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
     two.joined(2)
     slow.seconds = 0.0
     fill_tweets(kafka.bootstrap, name, range(400, 500))
-    await_(all_committed(kafka.bootstrap, name, 500), "committed")
+    wait_until(all_committed(kafka.bootstrap, name, 500), "committed")
     assert one.stop().reasons == []  # what was under way was finished
     two.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(500)
     assert ("revoked" in one.seen.kinds(), "lost" in one.seen.kinds()) == (True, False)
     assert one.seen.records + two.seen.records == 500
 
 
-def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_joining_member_does_not_wait_forever(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name, slow = topic(4), Slow(3600)
     fill_tweets(kafka.bootstrap, name, range(400))
     one = start(name, client=client, before_scoring=slow)
@@ -220,14 +216,14 @@ def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, star
     two.joined(2)  # the budget is half of the session timeout
     assert one.seen.reasons == ["scoring took longer than the rebalance timeout"]
     slow.seconds = 0.0
-    await_(all_committed(kafka.bootstrap, name, 400), "committed")
+    wait_until(all_committed(kafka.bootstrap, name, 400), "committed")
     one.stop()
     two.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(400)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(400)
 
 
 @pytest.mark.parametrize("slowness", [0.0, 4.0])
-def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
+def test_rebalances_under_load_lose_and_duplicate_nothing(
     kafka: Any, topic: Any, start: Any, client: str, slowness: float
 ) -> None:
     """Slow or fast: 4 s are more than a rebalance waits."""
@@ -252,14 +248,14 @@ def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
             run.ended()
     slow.seconds = 0.0
     feeding.join()
-    await_(all_committed(kafka.bootstrap, name, total), "committed")
+    wait_until(all_committed(kafka.bootstrap, name, total), "committed")
     runs[-1].stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(total)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(total)
     assert sum(run.seen.records for run in runs) == total
     assert sum("revoked" in run.seen.kinds() for run in runs) >= 1
 
 
-def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
+def test_successor_ends_the_transaction_of_its_predecessor(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name, held, go = topic(), threading.Event(), threading.Event()
@@ -270,23 +266,21 @@ def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
 
     fill_tweets(kafka.bootstrap, name, range(50))
     options = {"client": client, "instance": "pod-0"}
-    old = start(name, meddle=meddling(producer={"add_offsets": hold}), **options)
+    old = start(name, intercept=intercepting(producer={"add_offsets": hold}), **options)
     old.until(held.is_set)
     new = start(name, until_end=True, **options)
     assert new.ended().records == 50
     go.set()
     with pytest.raises(FencedError):
         old.ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(50)
     assert old.seen.records == 0
 
 
 # A slow model
 
 
-def test_a_model_slower_than_the_poll_interval_remains_a_member(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_slow_model_stays_in_the_group(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name, slow = topic(2), Slow(5.0)
     fill_tweets(kafka.bootstrap, name, range(60))
     interval = {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000}
@@ -294,10 +288,10 @@ def test_a_model_slower_than_the_poll_interval_remains_a_member(
     assert seen.kinds() == ["assigned"]
     assert (seen.records, seen.reasons) == (60, [])
     assert len(seen.lag) >= 4  # it went on reporting
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(60)
 
 
-def test_a_stop_finishes_what_is_scored(kafka: Any, topic: Any, start: Any) -> None:
+def test_stop_finishes_scored_batches(kafka: Any, topic: Any, start: Any) -> None:
     name, slow = topic(), Slow(1.5)
     fill_tweets(kafka.bootstrap, name, range(100))
     run = start(name, before_scoring=slow, max_batch=10)
@@ -305,18 +299,18 @@ def test_a_stop_finishes_what_is_scored(kafka: Any, topic: Any, start: Any) -> N
     done = run.stop().records
     assert 10 <= done <= 40
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: done}
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(done)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(done)
 
 
-def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
+def test_stop_with_unacknowledged_commit_delivers_nothing_twice(
     kafka: Any, topic: Any, start: Any, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker has committed, and its answer was lost."""
+    """The broker has committed, but its answer was lost."""
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(100))
     runs: list[Run] = []
 
-    def meddle(consumption: Consumption) -> Consumption:
+    def intercept(consumption: Consumption) -> Consumption:
         opened = consumption.client.producer
 
         def producer(transactional_id: str | None) -> Producer:
@@ -326,7 +320,7 @@ def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
             def lose() -> None:
                 commit()
                 monkeypatch.setattr(inner, "commit", commit)
-                await_(lambda: runs)
+                wait_until(lambda: runs)
                 runs[0].ask()
                 raise UnacknowledgedError("for a test")
 
@@ -336,19 +330,19 @@ def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
         monkeypatch.setattr(consumption.client, "producer", producer)
         return consumption
 
-    runs.append(start(name, client=client, max_batch=10, meddle=meddle))
+    runs.append(start(name, client=client, max_batch=10, intercept=intercept))
     with suppress(BrokerUnreachableError):
         runs[0].ended()
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 10}
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(10)
     start(name, client=client, until_end=True).ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(100)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(100)
 
 
 # Where to start
 
 
-def test_earliest_latest_and_a_moment(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_start_at_earliest_latest_and_time(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic()
     fill(
         kafka.bootstrap,
@@ -363,7 +357,7 @@ def test_earliest_latest_and_a_moment(kafka: Any, topic: Any, start: Any, client
         assert sorted(counted(kafka.bootstrap, target)) == list(range(first, 10))
 
 
-def test_latest_stays_where_it_was_when_nothing_was_committed(kafka: Any, topic: Any, start: Any) -> None:
+def test_latest_is_kept_without_commits(kafka: Any, topic: Any, start: Any) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(10))
     start(name, start="latest").joined(2).stop()
@@ -372,7 +366,7 @@ def test_latest_stays_where_it_was_when_nothing_was_committed(kafka: Any, topic:
     assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 30))
 
 
-def test_partitions_that_are_added_are_read_from_their_beginning(
+def test_added_partitions_are_read_from_the_beginning(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name = topic(1)
@@ -381,15 +375,15 @@ def test_partitions_that_are_added_are_read_from_their_beginning(
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         admin.create_partitions({name: 3})
         admin.wait_for_topics([name])
-    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 3)
+    wait_until(lambda: len(_partitions(kafka.bootstrap, name)) == 3)
     fill_tweets(kafka.bootstrap, name, range(60))
     run.until(lambda: run.seen.records == 60, "60 records")
     run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(60)
 
 
 @pytest.mark.parametrize("where", ["latest", 1 << 41], ids=["latest", "a moment"])
-def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
+def test_partition_added_while_stopped_is_read_from_the_beginning(
     kafka: Any, topic: Any, start: Any, client: str, where: Any
 ) -> None:
     name, other = topic(1), topic(2)
@@ -402,23 +396,21 @@ def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         admin.create_partitions({name: 2})
         admin.wait_for_topics([name])
-    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 2)
+    wait_until(lambda: len(_partitions(kafka.bootstrap, name)) == 2)
     fill_tweets(kafka.bootstrap, name, range(3, 10), partition=1)
     # A topic that the group has never read is begun where it is told.
     together = {**options, "to_topic": f"{name}.scored", "dead_letter_topic": f"{name}.dlq"}
     assert start(name, other, **together).ended().records == 7
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(10)
     assert committed(kafka.bootstrap, f"{name}-group", other).keys() == {0, 1}
 
 
-def test_latest_where_all_partitions_but_one_are_committed(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_latest_with_one_uncommitted_partition(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(3)
     for number in range(3):
         fill_tweets(kafka.bootstrap, name, range(10 * number, 10 * number + 10), partition=number)
     consumer = open_client("kafka-python", settings(kafka.bootstrap)).consumer(
-        f"{name}-group", instance=None, most=1
+        f"{name}-group", instance=None, limit=1
     )
     try:
         consumer._consumer.commit(stored({Partition(name, 0): 10, Partition(name, 2): 10}, {}))  # type: ignore[attr-defined]
@@ -428,20 +420,20 @@ def test_latest_where_all_partitions_but_one_are_committed(
     assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 20))
 
 
-def test_two_instances_of_a_new_group_start_at_the_end(
+def test_two_instances_of_a_new_group_start_at_latest(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name = topic(4)
     for number in range(4):
         fill_tweets(kafka.bootstrap, name, range(100, 110), partition=number)
     runs = [start(name, client=client, start="latest") for _ in range(2)]
-    await_(lambda: sum(len(run.seen.owned) for run in runs) == 4 and all(run.seen.owned for run in runs))
+    wait_until(lambda: sum(len(run.seen.owned) for run in runs) == 4 and all(run.seen.owned for run in runs))
     for number in range(4):
         fill_tweets(kafka.bootstrap, name, range(5 * number, 5 * number + 5), partition=number)
-    await_(lambda: sum(run.seen.records for run in runs) >= 20)
+    wait_until(lambda: sum(run.seen.records for run in runs) >= 20)
     for run in runs:
         run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(20)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(20)
 
 
 def _partitions(bootstrap: str, topic: str) -> set[int]:
@@ -452,7 +444,7 @@ def _partitions(bootstrap: str, topic: str) -> set[int]:
         producer.close()
 
 
-def test_a_topic_that_was_made_anew_is_an_error(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_recreated_topic_is_an_error(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(20))
     start(name, client=client, until_end=True).ended()
@@ -472,9 +464,7 @@ def _at(offset: int) -> Any:
     return OffsetAndMetadata(offset, "", -1)
 
 
-def test_records_that_were_deleted_unread_are_warned_of(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_deleted_unread_records_give_a_warning(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(10))
     start(name, client=client, until_end=True).ended()
@@ -490,10 +480,10 @@ def test_records_that_were_deleted_unread_are_warned_of(
 
 
 @pytest.mark.parametrize("when", ["at the start", "in the middle"])
-def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
+def test_retention_overtaking_the_position_gives_a_warning(
     kafka: Any, topic: Any, start: Any, client: str, when: str
 ) -> None:
-    """What was looked up is deleted before it is fetched; the other partition is not kept waiting."""
+    """The records are deleted between lookup and fetch; the other partition does not wait."""
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(40), partition=0)
 
@@ -503,11 +493,11 @@ def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
         fill_tweets(kafka.bootstrap, name, range(40, 80), partition=1)
 
     seeks = [delete] if when == "at the start" else [lambda: None, delete]  # the second reads again
-    meddle = meddling(
+    intercept = intercepting(
         consumer={"seek": lambda: seeks.pop(0)() if seeks else None},
-        producer={} if when == "at the start" else {"send": Once(StaleGenerationError("for a test"))},
+        producer={} if when == "at the start" else {"send": FailsAtFirst(StaleGenerationError("for a test"))},
     )
-    run = start(name, client=client, max_batch=10, meddle=meddle)
+    run = start(name, client=client, max_batch=10, intercept=intercept)
     run.until(lambda: run.seen.records == 55, "55 records")
     run.stop()
     assert run.warnings[2:] == [
@@ -519,41 +509,41 @@ def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
 # When to end
 
 
-def test_two_members_end_when_both_are_at_the_end(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_two_members_end_together_at_the_end(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(4)
     fill_tweets(kafka.bootstrap, name, range(500))
     runs = [start(name, client=client, until_end=True, max_batch=50) for _ in range(2)]
     for run in runs:
         run.ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(500)
     assert sum(run.seen.records for run in runs) == 500
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_the_end_of_an_empty_topic_is_there(topic: Any, start: Any, partitions: int) -> None:
+def test_empty_topic_is_at_its_end(topic: Any, start: Any, partitions: int) -> None:
     assert start(topic(partitions), until_end=True).ended().records == 0
 
 
 # Lag
 
 
-def test_lag_is_what_the_admin_client_says_and_returns_to_0(
+def test_lag_matches_the_admin_client_and_returns_to_0(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
-    """Of a topic that ends with transactions' markers, which nobody reads."""
+    """For a topic that ends with transaction markers, which are never delivered."""
     name, slow = topic(2), Slow(1.5)
     admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
     producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
     for end in producer.commit, producer.commit, producer.abort:
         producer.begin()
         assert (
-            producer.send([Outgoing(name, b"k", b'{"text":"a"}', partition=place % 2) for place in range(20)])
+            producer.send([Outgoing(name, b"k", b'{"text":"a"}', partition=index % 2) for index in range(20)])
             == []
         )
         end()
     producer.close()
     both = [Partition(name, 0), Partition(name, 1)]
-    await_(lambda: admin.end_offsets(both) == {both[0]: 33, both[1]: 33})
+    wait_until(lambda: admin.end_offsets(both) == {both[0]: 33, both[1]: 33})
     run = start(name, client=client, before_scoring=slow)
     run.until(lambda: {both[0]: 33, both[1]: 33} in run.seen.lag, "the whole lag")
     slow.seconds = 0.0
@@ -567,7 +557,7 @@ def test_lag_is_what_the_admin_client_says_and_returns_to_0(
     admin.close()
 
 
-def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_unavailable_lag_stops_nothing(kafka: Any, topic: Any, start: Any, client: str) -> None:
     """The client's own codes say that there is no such partition, when it has only lost sight of it."""
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(20))
@@ -578,14 +568,14 @@ def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start:
         if len(asked) > 1:  # the first is that of the start
             raise TopicNotFoundError("for a test")
 
-    run = start(name, client=client, meddle=meddling(consumer={"end_offsets": fail})).joined()
+    run = start(name, client=client, intercept=intercepting(consumer={"end_offsets": fail})).joined()
     run.until(lambda: len(asked) > 2, "lags were asked for")
     fill_tweets(kafka.bootstrap, name, range(20, 40))
     run.until(lambda: run.seen.records == 40, "all is committed")
     run.stop()
 
 
-def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, start: Any) -> None:
+def test_pending_transaction_is_neither_lag_nor_read(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
     fill_tweets(kafka.bootstrap, name, range(5))
@@ -597,20 +587,18 @@ def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, st
     run.until(lambda: run.seen.records == 6)
     run.stop()
     producer.close()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(6)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(6)
 
 
-def test_the_topics_of_other_runs_are_read_as_they_were_committed(
-    kafka: Any, start: Any, client: str
-) -> None:
+def test_only_committed_results_of_other_runs_are_read(kafka: Any, start: Any, client: str) -> None:
     """The results of one run are the source of the next, aborted transactions in between."""
     name = make_topic(kafka.bootstrap, 2)
     fill_tweets(kafka.bootstrap, name, range(100))
-    stale = Once(StaleGenerationError("for a test"), 3)
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 3)
     start(
-        name, client=client, until_end=True, max_batch=20, meddle=meddling(producer={"commit": stale})
+        name, client=client, until_end=True, max_batch=20, intercept=intercepting(producer={"commit": stale})
     ).ended()
     again = start(f"{name}.scored", client=client, until_end=True, prefix="again").ended()
     assert again.records == 100
-    assert counted(kafka.bootstrap, f"{name}.scored.scored") == once_each(100)
+    assert counted(kafka.bootstrap, f"{name}.scored.scored") == exactly_once(100)
     assert again.lag[-1] == {Partition(f"{name}.scored", 0): 0, Partition(f"{name}.scored", 1): 0}

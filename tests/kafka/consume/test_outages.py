@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from kafka_runs import (
     CLIENTS,
-    Once,
+    FailsAtFirst,
     Run,
     counted,
+    exactly_once,
     fill_tweets,
-    meddling,
-    once_each,
+    intercepting,
     settings,
 )
 from kafka_tools import committed
@@ -61,18 +61,18 @@ def played(outages: list[tuple[str, str]], first: int) -> list[Any]:
     """Client, phase and how of each test; the clients take turns unless all are to be played."""
     chosen = [outage for outage in outages if LONG or outage[0] in BRIEFLY]
     return [
-        pytest.param(client, phase, how, id=f"{client}-{phase}-{how}")
-        for number, (phase, how) in enumerate(chosen)
-        for place, client in enumerate(CLIENTS)
-        if LONG or number % len(CLIENTS) == (place + first) % len(CLIENTS)
+        pytest.param(client, phase, method, id=f"{client}-{phase}-{method}")
+        for number, (phase, method) in enumerate(chosen)
+        for index, client in enumerate(CLIENTS)
+        if LONG or number % len(CLIENTS) == (index + first) % len(CLIENTS)
     ]
 
 
 class Outage:
-    """Takes the broker away, once it is called for the ``nth`` time."""
+    """Stops or stalls the broker at the ``nth`` call."""
 
-    def __init__(self, kafka: LocalKafka, how: str, nth: int = 1) -> None:
-        self._kafka, self._how, self._left = kafka, how, nth
+    def __init__(self, kafka: LocalKafka, method: str, nth: int = 1) -> None:
+        self._kafka, self._how, self._left = kafka, method, nth
         self.begun = threading.Event()
 
     def __call__(self) -> None:
@@ -87,10 +87,10 @@ class Outage:
 
 
 def hooks(phase: str, outage: Outage) -> Mapping[str, Any]:
-    """What to do before which verb."""
+    """Return what to do before which method."""
     if phase == "rewind":
         return {
-            "producer": {"send": Once(StaleGenerationError("for a test"))},
+            "producer": {"send": FailsAtFirst(StaleGenerationError("for a test"))},
             "consumer": {"committed": outage},
         }
     if phase == "commit at least once":
@@ -108,24 +108,31 @@ class Scene:
     """A run in a topic of 200 tweets, and an outage in one of its phases."""
 
     def __init__(
-        self, kafka: LocalKafka, topic: str, bundle: Path, client: str, phase: str, how: str, retry_for: float
+        self,
+        kafka: LocalKafka,
+        topic: str,
+        bundle: Path,
+        client: str,
+        phase: str,
+        method: str,
+        retry_for: float,
     ) -> None:
         self._kafka, self.topic, self._bundle, self._client = kafka, topic, bundle, client
-        self.outage = Outage(kafka, how, NTH.get(phase, 1 if phase == "idle" else 2))
+        self.outage = Outage(kafka, method, NTH.get(phase, 1 if phase == "idle" else 2))
         fill_tweets(kafka.bootstrap, topic, range(200))
         guarantee = "at-least-once" if phase == "commit at least once" else "exactly-once"
         self.run = self.start(
-            meddle=meddling(**hooks(phase, self.outage)), retry_for=retry_for, guarantee=guarantee
+            intercept=intercepting(**hooks(phase, self.outage)), retry_for=retry_for, guarantee=guarantee
         )
         if phase == "idle":
             self.run.until(lambda: self.committed() == 200, "all is done")
             self.outage()
         self.run.until(self.outage.begun.is_set, "the outage has begun")
 
-    def start(self, *, meddle: Any = None, **options: Any) -> Run:
-        """A run of the same group; one to meddle with has short timeouts, but those of any other suffice."""
-        more = {} if meddle is None else {"meddle": meddle}
-        given = {} if meddle is None else CAPS
+    def start(self, *, intercept: Any = None, **options: Any) -> Run:
+        """Start a run of the same group, with short timeouts if it is intercepted."""
+        more = {} if intercept is None else {"intercept": intercept}
+        given = {} if intercept is None else CAPS
         return Run(
             Options([self.topic], group=f"{self.topic}-group", max_batch=40, instance="one", **options),
             settings(self._kafka.bootstrap, **given),
@@ -144,7 +151,7 @@ class Scene:
         run.stop()
         found = counted(self._kafka.bootstrap, f"{self.topic}.scored")
         if exactly:
-            assert found == once_each(count)
+            assert found == exactly_once(count)
         else:
             assert set(found) == set(range(count))
 
@@ -153,8 +160,8 @@ class Scene:
 def _play(local_kafka: LocalKafka, topic: Any, bundle: Path, client: str) -> Iterator[Callable[..., Scene]]:
     scenes: list[Scene] = []
 
-    def play(phase: str, how: str, retry_for: float) -> Scene:
-        scenes.append(Scene(local_kafka, topic(2), bundle, client, phase, how, retry_for))
+    def play(phase: str, method: str, retry_for: float) -> Scene:
+        scenes.append(Scene(local_kafka, topic(2), bundle, client, phase, method, retry_for))
         return scenes[-1]
 
     yield play
@@ -162,11 +169,11 @@ def _play(local_kafka: LocalKafka, topic: Any, bundle: Path, client: str) -> Ite
         scene.run.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize(("client", "phase", "how"), played(OUTAGES, 0), indirect=["client"])
-def test_an_outage_longer_than_any_timeout_is_ridden_out(
-    play: Callable[..., Scene], kafka: Any, phase: str, how: str
+@pytest.mark.parametrize(("client", "phase", "method"), played(OUTAGES, 0), indirect=["client"])
+def test_outage_longer_than_any_timeout_is_survived(
+    play: Callable[..., Scene], kafka: Any, phase: str, method: str
 ) -> None:
-    scene = play(phase, how, 300)
+    scene = play(phase, method, 300)
     over = threading.Event()
     threading.Timer(AWAY, over.set).start()
     scene.run.until(over.is_set, "it goes on without a broker")
@@ -175,11 +182,11 @@ def test_an_outage_longer_than_any_timeout_is_ridden_out(
     scene.finish(scene.run, 240, exactly=phase != "commit at least once")
 
 
-@pytest.mark.parametrize(("client", "phase", "how"), played(OUTAGES, 1), indirect=["client"])
-def test_an_outage_that_lasts_too_long_ends_the_run_and_the_next_one_goes_on(
-    play: Callable[..., Scene], phase: str, how: str
+@pytest.mark.parametrize(("client", "phase", "method"), played(OUTAGES, 1), indirect=["client"])
+def test_too_long_outage_ends_the_run_and_the_next_continues(
+    play: Callable[..., Scene], phase: str, method: str
 ) -> None:
-    scene = play(phase, how, 3)
+    scene = play(phase, method, 3)
     with pytest.raises(BrokerUnreachableError, match=r"no broker for 3 s: .*raise --retry-for"):
         scene.run.ended()
     scene.outage.end()
@@ -187,10 +194,10 @@ def test_an_outage_that_lasts_too_long_ends_the_run_and_the_next_one_goes_on(
         scene.finish(again, 200, exactly=phase != "commit at least once")
 
 
-@pytest.mark.parametrize(("client", "phase", "how"), played(OTHERS, 0), indirect=["client"])
-def test_who_is_asked_to_stop_waits_for_no_broker(play: Callable[..., Scene], phase: str, how: str) -> None:
+@pytest.mark.parametrize(("client", "phase", "method"), played(OTHERS, 0), indirect=["client"])
+def test_stop_request_does_not_wait_for_brokers(play: Callable[..., Scene], phase: str, method: str) -> None:
     """Within the 60 s that ``ended`` waits, the grace period that the documentation asks for."""
-    scene = play(phase, how, 3600)
+    scene = play(phase, method, 3600)
     scene.run.ask()
     with suppress(BrokerUnreachableError):  # where something was under way
         scene.run.ended()

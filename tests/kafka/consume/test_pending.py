@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kafka_logs import await_end, lose_markers
-from kafka_runs import Run, counted, fill_tweets, once_each, settings
+from kafka_runs import Run, counted, exactly_once, fill_tweets, settings
 
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.consume.run import Options
@@ -47,11 +47,11 @@ def transactional_id(topic: str, instance: str = "one") -> str:
 
 
 def lose(kafka: LocalKafka, topic: str, *instances: str) -> None:
-    """Have the broker forget what it told of the last transactions."""
+    """Have the broker forget what it reported of the last transactions."""
     lose_markers(kafka, [transactional_id(topic, one) for one in instances], [f"{topic}.scored"])
 
 
-def test_who_starts_anew_goes_on(local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]) -> None:
+def test_restarted_instance_continues(local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]) -> None:
     name = topic(2)
     fill_tweets(local_kafka.bootstrap, name, range(100))
     assert start(name, until_end=True).ended().records == 100
@@ -59,10 +59,10 @@ def test_who_starts_anew_goes_on(local_kafka: LocalKafka, topic: Any, start: Cal
     fill_tweets(local_kafka.bootstrap, name, range(100, 140))
     again = start(name, until_end=True).ended()
     assert again.records == 40  # none of those before
-    assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == exactly_once(140)
 
 
-def test_what_another_waits_for_is_ended_by_whose_it_was(
+def test_owner_ends_the_transaction_others_wait_for(
     local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]
 ) -> None:
     name = topic()
@@ -77,10 +77,10 @@ def test_what_another_waits_for_is_ended_by_whose_it_was(
     other.until(lambda: other.seen.records + one.seen.records == 40, "all are committed")
     for run in other, one:
         run.stop()
-    assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == exactly_once(140)
 
 
-def test_where_nobody_can_know_the_operator_is_told(
+def test_undecidable_transaction_is_reported_to_the_operator(
     local_kafka: LocalKafka, topic: Any, start: Callable[..., Run], client: Any
 ) -> None:
     name = topic(2)

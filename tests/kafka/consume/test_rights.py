@@ -39,7 +39,7 @@ TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
 
 @pytest.fixture(name="guarded", scope="module")
 def _guarded() -> Iterator[LocalKafka]:
-    """A broker that allows alice nothing that she was not given."""
+    """A broker on which alice has no rights by default."""
     try:
         with LocalKafka(security=Security(), settings=SETTINGS) as broker:
             yield broker
@@ -57,7 +57,7 @@ def allow(broker: LocalKafka, kind: ResourceType, name: str, *operations: ACLOpe
 
 
 def source(broker: LocalKafka) -> str:
-    """A topic with tweets, all of whose rights but those on dead letters alice has."""
+    """A topic with tweets; alice has all rights except those on dead letters."""
     name = make_topic(broker.bootstrap)
     fill_tweets(broker.bootstrap, name, range(3))
     allow(broker, TOPIC, name, READ)
@@ -74,15 +74,15 @@ def as_alice(broker: LocalKafka) -> Settings:
         "sasl.mechanism": "PLAIN",
         "sasl.jaas.config": f'{PLAIN} required username="alice" password="alice-secret";',
     }
-    return Settings.load(given=QUICK | given, environ={})
+    return Settings.load(overrides=QUICK | given, environ={})
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["there", "missing"])
-def test_a_dead_letter_topic_that_we_may_not_see_is_named_and_the_hint_works(
-    guarded: LocalKafka, bundle: Path, client: str, there: bool
+@pytest.mark.parametrize("exists", [True, False], ids=["there", "missing"])
+def test_hidden_dead_letter_topic_is_named_and_the_hint_works(
+    guarded: LocalKafka, bundle: Path, client: str, exists: bool
 ) -> None:
     name = source(guarded)
-    letters = make_topic(guarded.bootstrap) if there else f"{name}.dlq"
+    letters = make_topic(guarded.bootstrap) if exists else f"{name}.dlq"
     options = Options([name], group=name, dead_letter_topic=letters, until_end=True)
 
     def run() -> Run:
@@ -94,13 +94,11 @@ def test_a_dead_letter_topic_that_we_may_not_see_is_named_and_the_hint_works(
         f"not allowed: topic {letters} (this needs the ACL Write on the topic, "
         "and Create if the topic does not exist)"
     )
-    allow(guarded, TOPIC, letters, WRITE, *([] if there else [CREATE]))
+    allow(guarded, TOPIC, letters, WRITE, *([] if exists else [CREATE]))
     assert run().ended().records == 3
 
 
-def test_a_source_that_we_may_not_see_is_not_said_to_be_missing(
-    guarded: LocalKafka, bundle: Path, client: str
-) -> None:
+def test_hidden_source_is_not_reported_as_missing(guarded: LocalKafka, bundle: Path, client: str) -> None:
     name = make_topic(guarded.bootstrap)
     with pytest.raises(AuthorizationError) as caught:
         Run(Options([name], group=name), as_alice(guarded), client=client, model=bundle).ended()
@@ -109,7 +107,7 @@ def test_a_source_that_we_may_not_see_is_not_said_to_be_missing(
 
 @contextmanager
 def member(bootstrap: str, topic: str, group: str) -> Iterator[None]:
-    """A member that wants ranges of partitions."""
+    """A member that requests the range assignor."""
     consumer = KafkaConsumer(
         topic,
         bootstrap_servers=bootstrap,
@@ -137,7 +135,7 @@ def member(bootstrap: str, topic: str, group: str) -> Iterator[None]:
         consumer.close(autocommit=False)
 
 
-def test_a_group_that_shares_out_in_another_way_is_told_and_the_hint_works(
+def test_group_with_another_assignor_is_reported_and_the_hint_works(
     kafka: Any, topic: Callable[..., str], bundle: Path, client: str
 ) -> None:
     name = topic()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka_runs import fill_tweets, once_each
+from kafka_runs import exactly_once, fill_tweets
 from kafka_tools import committed, drain, make_topic, new_name
 from processes import PATIENCE, child
 
@@ -67,14 +67,14 @@ def _sentstream(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
     return run
 
 
-def refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+def refused(done: subprocess.CompletedProcess[str], code: int, *messages: str) -> None:
     lines = done.stderr.splitlines()
     assert done.returncode == code, done.stderr
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("sentstream: error: ")
     assert done.stdout == ""
     assert "secret" not in done.stderr
-    for part in said:
+    for part in messages:
         assert part in lines[0]
 
 
@@ -108,7 +108,7 @@ def test_no_broker(sentstream: Any, bundle: Path, client: str) -> None:
     refused(sentstream("consume", *arguments), 71, address)
 
 
-def test_tls_to_a_port_without_it(
+def test_tls_to_a_plaintext_port(
     sentstream: Any, bundle: Path, secure_kafka: LocalKafka, client: str
 ) -> None:
     config = {"security.protocol": "SSL", "bootstrap.servers": secure_kafka.bootstrap}
@@ -116,48 +116,44 @@ def test_tls_to_a_port_without_it(
     refused(sentstream("consume", *arguments, config=config), 72, secure_kafka.bootstrap)
 
 
-def test_an_authority_that_did_not_sign(sentstream: Any, bundle: Path, secure_kafka: LocalKafka) -> None:
+def test_untrusted_authority(sentstream: Any, bundle: Path, secure_kafka: LocalKafka) -> None:
     config = scram(secure_kafka) | trust(secure_kafka, ca=secure_kafka.other_ca)
     done = sentstream("consume", "--topic", "t", "--model", bundle, config=config)
     refused(done, 72, secure_kafka.sasl_ssl)
 
 
-def test_a_wrong_password(sentstream: Any, bundle: Path, secure_kafka: LocalKafka, client: str) -> None:
+def test_wrong_password(sentstream: Any, bundle: Path, secure_kafka: LocalKafka, client: str) -> None:
     config = scram(secure_kafka, password="not-the-secret")
     done = sentstream("consume", "--topic", "t", "--model", bundle, "--client", client, config=config)
     refused(done, 73, secure_kafka.sasl_ssl)
 
 
-def test_a_topic_that_is_not_there(
-    sentstream: Any, bundle: Path, secure_kafka: LocalKafka, client: str
-) -> None:
+def test_missing_topic(sentstream: Any, bundle: Path, secure_kafka: LocalKafka, client: str) -> None:
     arguments = ["--topic", "nowhere", "--model", bundle, "--client", client]
     done = sentstream("consume", *arguments, "--bootstrap-servers", secure_kafka.bootstrap)
     refused(done, 75, "no topic 'nowhere'")
 
 
-def test_a_model_that_is_not_there(sentstream: Any, secure_kafka: LocalKafka, source: str) -> None:
+def test_missing_model(sentstream: Any, secure_kafka: LocalKafka, source: str) -> None:
     arguments = ["--topic", source, "--model", "nowhere", "--bootstrap-servers", secure_kafka.bootstrap]
     refused(sentstream("consume", *arguments), 30, "nowhere")
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"session.timeout.ms": "soon"}, "session.timeout.ms takes an integer"),
         ({"enable.auto.commit": "true"}, "enable.auto.commit=true contradicts exactly-once"),
         ({"sasl.jaas.config": "${env:NO_SUCH_VARIABLE}"}, "NO_SUCH_VARIABLE"),
     ],
 )
-def test_settings_that_cannot_be_used(
-    sentstream: Any, bundle: Path, config: dict[str, object], said: str
-) -> None:
+def test_invalid_settings(sentstream: Any, bundle: Path, config: dict[str, object], message: str) -> None:
     done = sentstream("consume", "--topic", "t", "--model", bundle, config=config)
-    refused(done, 78, "client.properties", said)
+    refused(done, 78, "client.properties", message)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--topic", "t", "--to-topic", "t"], "topic t is the input and cannot get the results"),
         (["--topic", "t", "--from", "yesterday"], "--from takes earliest, latest or a timestamp"),
@@ -172,15 +168,13 @@ def test_settings_that_cannot_be_used(
         ([], "--topic"),
     ],
 )
-def test_options_that_cannot_be_used(
-    arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_options(arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["consume", *arguments])
     out, err = capsys.readouterr()
-    refused(subprocess.CompletedProcess(arguments, code, out, err), 2, said)
+    refused(subprocess.CompletedProcess(arguments, code, out, err), 2, message)
 
 
-def test_a_port_for_metrics_that_is_taken(sentstream: Any, bundle: Path, secure_kafka: LocalKafka) -> None:
+def test_metrics_port_in_use(sentstream: Any, bundle: Path, secure_kafka: LocalKafka) -> None:
     name = make_topic(secure_kafka.bootstrap)
     for end in "scored", "dlq":
         make_topic(secure_kafka.bootstrap, name=f"{name}.{end}")
@@ -201,7 +195,7 @@ LOGINS = ["SCRAM", "OAUTHBEARER", "mTLS"]
 
 
 def login(kind: str, broker: LocalKafka) -> tuple[dict[str, object], dict[str, str]]:
-    """A file and an environment: what is secret is in the latter."""
+    """A file, and an environment with the secrets."""
     if kind == "SCRAM":
         config = {name: value for name, value in scram(broker).items() if name != "sasl.jaas.config"}
         return config, {"SENTSTREAM_KAFKA_SASL_JAAS_CONFIG": jaas(PASSWORD)}
@@ -222,7 +216,7 @@ def login(kind: str, broker: LocalKafka) -> tuple[dict[str, object], dict[str, s
 
 
 @pytest.mark.parametrize("kind", LOGINS)
-def test_tweets_are_scored_over_tls_with_a_login(
+def test_scoring_over_tls_with_a_login(
     sentstream: Any, bundle: Path, secure_kafka: LocalKafka, client: str, kind: str
 ) -> None:
     name = make_topic(secure_kafka.bootstrap)
@@ -234,11 +228,11 @@ def test_tweets_are_scored_over_tls_with_a_login(
     assert json.loads(done.stdout)["records"] == 20
     assert PASSWORD not in done.stderr + done.stdout
     results = [json.loads(one.value)["id"] for one in drain(secure_kafka.bootstrap, f"{name}.scored")]
-    assert results == list(once_each(20))
+    assert results == list(exactly_once(20))
     assert committed(secure_kafka.bootstrap, f"{name}-group", name) == {0: 20}
 
 
-def test_a_password_is_not_among_the_arguments(
+def test_password_is_not_in_the_process_arguments(
     bundle: Path, secure_kafka: LocalKafka, tmp_path: Path
 ) -> None:
     name = make_topic(secure_kafka.bootstrap)

@@ -26,7 +26,7 @@ from sentstream.kafka.dead_letters.letter import (
     OMITTED_VALUE,
     REPLAYS,
     DeadLetter,
-    Letter,
+    ParsedDeadLetter,
     record_size,
 )
 
@@ -40,21 +40,21 @@ def record(**changes: Any) -> StoredRecord:
 
 
 def stored(outgoing: Outgoing, *, partition: int = 0, offset: int = 0) -> StoredRecord:
-    """A sent record as it is read later."""
+    """A sent record as it is read back."""
     timestamp = 1_800_000_000_000 if outgoing.timestamp is None else outgoing.timestamp
     place = partition if outgoing.partition is None else outgoing.partition
     key, value, headers = outgoing.key, outgoing.value, outgoing.headers
     return StoredRecord(outgoing.topic, place, offset, timestamp, key, value, headers)
 
 
-def letter(record: StoredRecord, error: MessageError = ERROR, *, limit: int = MIB) -> Letter:
-    parsed = Letter.parse(stored(DeadLetter(record, error).outgoing("dead", limit=limit)))
+def letter(record: StoredRecord, error: MessageError = ERROR, *, limit: int = MIB) -> ParsedDeadLetter:
+    parsed = ParsedDeadLetter.parse(stored(DeadLetter(record, error).outgoing("dead", limit=limit)))
     assert parsed is not None
     return parsed
 
 
 def names() -> st.SearchStrategy[str]:
-    """Keys of headers that can be sent: any text, also ones that look nearly like ours."""
+    """Header keys: any text, including ones similar to ours."""
     return st.text(max_size=12) | st.sampled_from(
         ["sentstream.errors", "sentstream.x", "Sentstream.replays", ""]
     )
@@ -75,7 +75,7 @@ def records() -> st.SearchStrategy[StoredRecord]:
 
 
 class TestOutgoing:
-    def test_the_original_then_why_and_where(self) -> None:
+    def test_headers_hold_the_original_then_reason_and_source(self) -> None:
         assert DeadLetter(record(), ERROR).outgoing("dead", limit=MIB) == Outgoing(
             "dead",
             b"key",
@@ -93,30 +93,30 @@ class TestOutgoing:
             1_700_000_000_000,
         )
 
-    def test_the_stage_is_the_errors_own(self) -> None:
+    def test_stage_comes_from_the_error(self) -> None:
         error = MessageDecodeError("a failed checksum")
         error.stage = "read"
         assert letter(record(), error).stage == "read"
         assert letter(record(), MessageSizeError("too large")).stage == "produce"
 
-    def test_a_record_without_a_timestamp_gets_none(self) -> None:
+    def test_missing_timestamp_stays_missing(self) -> None:
         sent = DeadLetter(record(timestamp=-1), ERROR).outgoing("dead", limit=MIB)
         assert sent.timestamp is None
         assert letter(record(timestamp=-1)).timestamp == -1
         assert letter(record(timestamp=-1)).restored().timestamp is None
         assert letter(record(timestamp=0)).restored().timestamp == 0
 
-    def test_a_header_key_that_is_not_utf8_is_escaped(self) -> None:
+    def test_header_key_that_is_not_utf8_is_escaped(self) -> None:
         odd = b"tr\xffc\xe9-\xc3\xa9".decode(errors="surrogateescape")
         sent = DeadLetter(record(headers=[(odd, b"7"), (odd, None)]), ERROR).outgoing("dead", limit=MIB)
         assert list(sent.headers[:2]) == [("tr\\xffc\\xe9-é", b"7"), ("tr\\xffc\\xe9-é", None)]
 
-    def test_a_long_line_is_cut(self) -> None:
-        said = letter(record(), MessageError("x" * 10_000)).message
-        assert len(said) == 500
-        assert said.endswith("x…")
+    def test_long_message_is_truncated(self) -> None:
+        message = letter(record(), MessageError("x" * 10_000)).message
+        assert len(message) == 500
+        assert message.endswith("x…")
 
-    def test_what_is_not_unicode_in_a_line_is_escaped(self) -> None:
+    def test_invalid_unicode_in_a_message_is_escaped(self) -> None:
         assert letter(record(), MessageError("a\udcff")).message == "a\\udcff"
 
 
@@ -126,7 +126,7 @@ class TestLimit:
         omitted = [name for name, _ in sent.headers if name in (OMITTED_VALUE, OMITTED_KEY, OMITTED_HEADERS)]
         return sent, omitted
 
-    def test_the_value_is_left_out_when_it_does_not_fit(self) -> None:
+    def test_value_is_omitted_if_too_large(self) -> None:
         value = bytes(MIB)
         sent, omitted = self.sent(MIB, value=value)
         assert (sent.key, sent.value, omitted) == (b"key", None, [OMITTED_VALUE])
@@ -134,13 +134,13 @@ class TestLimit:
         assert dict(sent.headers)[OMITTED_VALUE] == f"omitted: 1048576 bytes, sha256:{digest}".encode()
         assert sent.headers[0] == ("trace", b"7")
 
-    def test_exactly_at_the_limit_it_stays(self) -> None:
+    def test_value_is_kept_exactly_at_the_limit(self) -> None:
         sent, _ = self.sent(MIB, value=bytes(1000))
         size = record_size(sent)
         assert self.sent(size, value=bytes(1000)) == (sent, [])
         assert self.sent(size - 1, value=bytes(1000))[1] == [OMITTED_VALUE]
 
-    def test_then_the_key_then_the_headers(self) -> None:
+    def test_key_then_headers_are_omitted_next(self) -> None:
         sent, omitted = self.sent(5000, key=bytes(5000), value=bytes(129))
         assert (sent.key, sent.value, omitted) == (None, None, [OMITTED_VALUE, OMITTED_KEY])
         assert sent.headers[0] == ("trace", b"7")
@@ -149,11 +149,11 @@ class TestLimit:
         assert omitted == [OMITTED_VALUE, OMITTED_KEY, OMITTED_HEADERS]
         assert record_size(sent) <= 5000
 
-    def test_what_is_tiny_stays(self) -> None:
+    def test_small_parts_are_kept(self) -> None:
         sent, omitted = self.sent(5000, headers=[("trace", bytes(5000))])
         assert (sent.key, sent.value, omitted) == (b"key", b'{"id":1}', [OMITTED_HEADERS])
 
-    def test_what_is_not_there_is_not_left_out(self) -> None:
+    def test_missing_parts_are_not_marked_omitted(self) -> None:
         assert self.sent(10, key=None, value=None, headers=())[1] == []
 
     @settings(deadline=None)
@@ -173,7 +173,7 @@ class TestRecordSize:
         st.integers(0, 2**62),
         st.integers(0, 2**32),
     )
-    def test_no_batch_is_larger(
+    def test_size_bounds_the_batch(
         self, compression: int, key: bytes | None, length: int | None, headers: Headers, at: int, seed: int
     ) -> None:
         value = None if length is None else random.Random(seed).randbytes(length)
@@ -189,9 +189,9 @@ class TestRecordSize:
 
 
 class TestParse:
-    def test_what_a_letter_says(self) -> None:
+    def test_parsed_fields(self) -> None:
         got = letter(record(), MessageClashError("there already"))
-        assert got == Letter(
+        assert got == ParsedDeadLetter(
             "MessageClashError",
             "there already",
             "decode",
@@ -206,9 +206,9 @@ class TestParse:
         )
         assert not got.omitted
 
-    def test_other_records_are_none(self) -> None:
-        assert Letter.parse(record()) is None
-        assert Letter.parse(record(headers=())) is None
+    def test_other_records_are_not_letters(self) -> None:
+        assert ParsedDeadLetter.parse(record()) is None
+        assert ParsedDeadLetter.parse(record(headers=())) is None
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -223,10 +223,10 @@ class TestParse:
             ("sentstream.source.timestamp", b"now"),
         ],
     )
-    def test_half_a_letter_is_none(self, name: str, value: bytes | None) -> None:
+    def test_incomplete_letter_is_not_a_letter(self, name: str, value: bytes | None) -> None:
         sent = DeadLetter(record(), ERROR).outgoing("dead", limit=MIB)
         headers = [(key, value if key == name else kept) for key, kept in sent.headers]
-        assert Letter.parse(stored(sent._replace(headers=headers))) is None
+        assert ParsedDeadLetter.parse(stored(sent._replace(headers=headers))) is None
 
     @given(
         records(),
@@ -245,21 +245,23 @@ class TestParse:
             )
         ),
     )
-    def test_no_header_breaks_it(self, record: StoredRecord, headers: list[tuple[str, bytes | None]]) -> None:
+    def test_arbitrary_headers_are_tolerated(
+        self, record: StoredRecord, headers: list[tuple[str, bytes | None]]
+    ) -> None:
         record = record._replace(headers=(*record.headers, *headers))
-        Letter.parse(record)
+        ParsedDeadLetter.parse(record)
         letter(record).restored()
 
 
 class TestRestored:
-    def test_to_its_partition_at_home_and_by_its_key_elsewhere(self) -> None:
+    def test_original_partition_or_key_in_another_topic(self) -> None:
         got = letter(record())
         assert (got.restored().topic, got.restored().partition) == ("tweets", 3)
         assert got.restored("tweets") == got.restored()
         assert (got.restored("other").topic, got.restored("other").partition) == ("other", None)
 
     @given(records())
-    def test_the_record_comes_back(self, record: StoredRecord) -> None:
+    def test_record_is_restored(self, record: StoredRecord) -> None:
         back = letter(record).restored()
         assert (back.topic, back.partition) == (record.topic, record.partition)
         assert (back.key, back.value) == (record.key, record.value)
@@ -268,9 +270,7 @@ class TestRestored:
 
     @settings(deadline=None)
     @given(records(), st.integers(1, 5))
-    def test_after_many_replays_there_is_still_one_set_of_headers(
-        self, first: StoredRecord, times: int
-    ) -> None:
+    def test_headers_do_not_accumulate_over_replays(self, first: StoredRecord, times: int) -> None:
         record = first
         for count in range(times):
             got = letter(record)
@@ -282,14 +282,14 @@ class TestRestored:
         assert len([name for name in names if name == REPLAYS]) == 1
         assert len(names) == len(first.headers) + 8
 
-    def test_a_letter_that_is_read_as_a_message_keeps_no_old_reasons(self) -> None:
+    def test_letter_consumed_as_message_drops_old_reasons(self) -> None:
         first = stored(DeadLetter(record(), ERROR).outgoing("dead", limit=MIB), partition=1, offset=9)
         got = letter(first, MessageDecodeError("not JSON"))
         assert (got.error_class, got.source, got.offset) == ("MessageDecodeError", Partition("dead", 1), 9)
         assert got.headers == (("trace", b"7"),)
 
     @pytest.mark.parametrize("count", [b"", b"x", b"-1", "²".encode(), b"9" * 5000, None])
-    def test_an_unreadable_count_is_none(self, count: bytes | None) -> None:
+    def test_invalid_replay_count_is_ignored(self, count: bytes | None) -> None:
         got = letter(record(headers=((REPLAYS, count),)))
         assert got.replays == 0
         assert got.restored().headers == ((REPLAYS, b"1"),)
@@ -298,7 +298,7 @@ class TestRestored:
 class TestOmitted:
     BIG = record(value=b"v" * MIB, headers=(("trace", b"7"), (REPLAYS, b"2")))
 
-    def test_the_value_is_taken_from_the_source(self) -> None:
+    def test_omitted_value_comes_from_the_source(self) -> None:
         got = letter(self.BIG)
         assert got.omitted
         assert list(got.left_out) == ["value"]
@@ -307,18 +307,18 @@ class TestOmitted:
         assert (back.key, back.value, back.partition) == (b"key", self.BIG.value, 3)
         assert back.headers == (("trace", b"7"), (REPLAYS, b"3"))
 
-    def test_without_it_nothing_is_restored(self) -> None:
+    def test_nothing_is_restored_without_the_source(self) -> None:
         with pytest.raises(MessageSizeError, match="the value of tweets-3 at offset 1234 did not fit"):
             letter(self.BIG).restored()
 
     @pytest.mark.parametrize(
         "change", [{"value": b"w" * MIB}, {"value": None}, {"offset": 1235}, {"partition": 0}]
     )
-    def test_another_record_is_refused(self, change: dict[str, Any]) -> None:
+    def test_different_record_is_rejected(self, change: dict[str, Any]) -> None:
         with pytest.raises(MessageDecodeError, match="is not the record that the dead letter was made from"):
             letter(self.BIG).restored(original=self.BIG._replace(**change))
 
-    def test_key_and_headers_too(self) -> None:
+    def test_omitted_key_and_headers(self) -> None:
         odd = b"\xff".decode(errors="surrogateescape")
         big = record(key=bytes(5000), value=bytes(5000), headers=((odd, bytes(5000)), ("none", None)))
         got = letter(big, limit=5000)
@@ -330,7 +330,7 @@ class TestOmitted:
         with pytest.raises(MessageDecodeError, match="is not the record"):
             got.restored(original=big._replace(headers=()))
 
-    def test_what_could_not_be_read_is_omitted_whole(self) -> None:
+    def test_unreadable_record_is_omitted_entirely(self) -> None:
         error = MessageDecodeError("the record cannot be read: a failed checksum")
         error.stage = "read"
         got = letter(record(key=None, value=None, headers=()), error)

@@ -33,7 +33,7 @@ def codec(format: Any = "json", field: str | None = None, prefix: str = "sentime
 
 
 def scored(codec: Codec, shares: Sequence[Sequence[float] | None]) -> pa.RecordBatch:
-    """Columns as the scorer's, after a column of texts; None is a row without a label."""
+    """Columns like the scorer's, after a column of texts; None is an unlabeled row."""
     blank = np.array([row is None for row in shares], bool)
     table = np.array([row or (0.0, 0.0, 0.0) for row in shares], np.float32).reshape(-1, 3)
     names = [None if row is None else LABELS[int(np.argmax(row))] for row in shares]
@@ -54,7 +54,7 @@ ADDED = (
 )
 
 
-class TestFoundText:
+class TestTextDetection:
     @pytest.mark.parametrize(
         ("message", "text"),
         [
@@ -76,14 +76,14 @@ class TestFoundText:
             ({"full_text": None, "text": None}, None),
         ],
     )
-    def test_the_shapes_of_tweets(self, message: dict[str, Any], text: str | None) -> None:
+    def test_common_tweet_shapes(self, message: dict[str, Any], text: str | None) -> None:
         assert codec().text(json.dumps(message).encode()) == text
 
     @pytest.mark.parametrize(
         "message",
         [{}, {"delete": {"status": {"id": 1}}}, {"data": [{"text": "one of many"}]}, {"data": None}],
     )
-    def test_no_text_is_an_error_that_names_what_is_there(self, message: dict[str, Any]) -> None:
+    def test_missing_text_error_lists_the_fields(self, message: dict[str, Any]) -> None:
         with pytest.raises(MessageFieldError) as caught:
             codec().text(json.dumps(message).encode())
         assert all(name in caught.value.message for name in (*TEXT_FIELDS, *map(repr, message)))
@@ -93,7 +93,7 @@ class TestFoundText:
         ("value", "kind"),
         [("5", "a number"), ("[1]", "an array"), ("{}", "an object"), ("true", "a boolean")],
     )
-    def test_a_text_of_another_type_is_an_error(self, value: str, kind: str) -> None:
+    def test_non_string_text_is_an_error(self, value: str, kind: str) -> None:
         with pytest.raises(MessageFieldError, match=f"^the text field 'text' holds {kind}, not text$"):
             codec().text(b'{"full_text":null,"text":' + value.encode() + b"}")
         with pytest.raises(MessageFieldError, match=f"'a.b' holds {kind}"):
@@ -112,11 +112,11 @@ class TestNamedField:
             ("größe", {"größe": "ja"}, "ja"),
         ],
     )
-    def test_paths(self, field: str, message: dict[str, Any], text: str | None) -> None:
+    def test_field_paths(self, field: str, message: dict[str, Any], text: str | None) -> None:
         assert codec(field=field).text(json.dumps(message).encode()) == text
 
     @pytest.mark.parametrize("message", [{"text": "x"}, {"a": {}}, {"a": "b"}, {"a": [{"b": "x"}]}])
-    def test_a_missing_one_is_an_error_even_if_a_text_could_be_found(self, message: dict[str, Any]) -> None:
+    def test_missing_named_field_is_an_error(self, message: dict[str, Any]) -> None:
         with pytest.raises(MessageFieldError, match=r"^no field 'a\.b'; its fields: '(text|a)' \("):
             codec(field="a.b").text(json.dumps(message).encode())
 
@@ -152,24 +152,24 @@ class TestStrictJson:
             (b'{"x":' * 100_000, "the message is nested too deeply"),
         ],
     )
-    def test_what_is_not_one_object_is_an_error(self, value: bytes, message: str) -> None:
+    def test_non_object_is_an_error(self, value: bytes, message: str) -> None:
         with pytest.raises(MessageDecodeError) as caught:
             codec().text(value)
         assert message in caught.value.message
 
-    def test_a_schema_registry_header_is_named(self) -> None:
+    def test_schema_registry_header_is_named(self) -> None:
         with pytest.raises(MessageDecodeError, match="Schema Registry"):
             codec().text(b'\0\0\0\0\1{"text":"a"}')
 
     @pytest.mark.parametrize(
         "number", ["9" * 50_000, "-" + "9" * 5000, "0." + "1" * 50_000, "1e999999", "-0"]
     )
-    def test_no_number_is_too_long(self, number: str) -> None:
+    def test_long_numbers(self, number: str) -> None:
         value = b'{"text":"a","n":' + number.encode() + b"}"
         assert codec().text(value) == "a"
         assert one_output(codec(), value) == value[:-1] + b"," + ADDED
 
-    def test_of_fields_of_one_name_the_last_counts(self) -> None:
+    def test_last_duplicate_field_wins(self) -> None:
         assert codec().text(b'{"text":"a","text":"b"}') == "b"
 
     def test_lone_surrogates_are_replaced_in_the_text_only(self) -> None:
@@ -179,7 +179,7 @@ class TestStrictJson:
 
     @settings(deadline=None)
     @given(st.binary(max_size=60) | st.text('{}[]":,\\ut0aNe-. \ufeff', max_size=30).map(str.encode))
-    def test_whatever_comes_is_text_or_one_short_printable_line(self, value: bytes) -> None:
+    def test_any_bytes_give_text_or_a_short_printable_error(self, value: bytes) -> None:
         for reader in (codec(), codec(field="a.t"), codec("text")):
             (got,) = reader.texts([value])
             if isinstance(got, MessageError):
@@ -202,13 +202,13 @@ class TestClash:
     @pytest.mark.parametrize(
         "name", [b"sentiment", b"sentiment_score", b"sentiment_prob_neutral", b"s\\u0065ntiment"]
     )
-    def test_an_added_field_that_is_there_already_is_an_error(self, name: bytes) -> None:
+    def test_existing_output_field_is_an_error(self, name: bytes) -> None:
         value = b'{"text":"a","' + name + b'":null}'
         with pytest.raises(MessageClashError, match="choose another --prefix"):
             codec().text(value)
         assert codec(prefix="mood").text(value) == "a"
 
-    def test_within_another_object_it_is_none(self) -> None:
+    def test_nested_field_does_not_clash(self) -> None:
         assert codec().text(b'{"text":"a","x":{"sentiment":1},"sentiments":2}') == "a"
 
 
@@ -223,16 +223,16 @@ class TestOutput:
             (b'\xef\xbb\xbf{"text":"a"}\n', b'\xef\xbb\xbf{"text":"a",' + ADDED),
         ],
     )
-    def test_the_original_bytes_stay(self, value: bytes, output: bytes | None) -> None:
+    def test_original_bytes_are_kept(self, value: bytes, output: bytes | None) -> None:
         assert one_output(codec(), value) == (output or value.rstrip()[:-1] + b"," + ADDED)
 
     @pytest.mark.parametrize("value", [b"{}", b"{ }", b" {\n} \n", b"\xef\xbb\xbf{}"])
-    def test_an_empty_object_gets_no_comma(self, value: bytes) -> None:
+    def test_empty_object_gets_no_comma(self, value: bytes) -> None:
         made = codec()
         (output,) = made.outputs([value], [None], scored(made, [(0.125, 0.25, 0.625)]))
         assert output == value.rstrip()[:-1] + ADDED
 
-    def test_without_a_label_all_fields_are_null(self) -> None:
+    def test_unlabeled_message_has_null_fields(self) -> None:
         output = json.loads(one_output(codec(), b'{"text":null}', None))
         assert output == {"text": None, **dict.fromkeys(codec().added)}
 
@@ -243,40 +243,40 @@ class TestOutput:
         assert json.loads(output)["text"].encode() == value
         assert "😀" in output.decode()
 
-    def test_plain_text_may_be_empty_and_must_be_utf8(self) -> None:
+    def test_plain_text_may_be_empty_but_must_be_utf8(self) -> None:
         assert json.loads(one_output(codec("text"), b"", None))["text"] == ""
         with pytest.raises(MessageDecodeError, match="not UTF-8: invalid start byte at byte 1"):
             codec("text").text(b"a\xff")
 
-    def test_no_rows_give_no_values(self) -> None:
+    def test_no_rows(self) -> None:
         for made in (codec(), codec("text")):
             assert not made.texts([])
             assert not made.outputs([], [], scored(made, []))
 
-    def test_columns_may_be_slices(self) -> None:
+    def test_sliced_columns(self) -> None:
         made = codec()
         batch = scored(made, [(1, 0, 0), (0.125, 0.25, 0.625), None]).slice(1, 1)
         assert made.outputs([b'{"text":"a"}'], ["a"], batch) == [b'{"text":"a",' + ADDED]
 
-    def test_a_wrong_number_of_rows_is_refused(self) -> None:
+    def test_wrong_number_of_rows_is_rejected(self) -> None:
         for made in (codec(), codec("text")):
             with pytest.raises(ValueError, match="zip"):
                 made.outputs([b"{}"] * 2, ["a"] * 2, scored(made, [None]))
 
-    def test_numbers_that_json_has_not_become_null(self) -> None:
+    def test_non_finite_numbers_become_null(self) -> None:
         made = codec()
         batch = scored(made, [(math.nan, math.inf, -math.inf)])
         (output,) = made.outputs([b"{}"], [None], batch)
         added = json.loads(output, parse_constant=pytest.fail)
         assert [added[f"sentiment_prob_{label}"] for label in LABELS] == [None] * 3
 
-    def test_odd_names_are_escaped(self) -> None:
+    def test_unusual_names_are_escaped(self) -> None:
         made = Codec("json", field=None, prefix='a"\\é\n', labels=['x"', "\u2028"])
         columns = [pa.array(["\u2028"]), *(pa.array([0.5], pa.float32()) for _ in range(3))]
         (output,) = made.outputs([b"{}"], [None], pa.RecordBatch.from_arrays(columns, list(made.added)))
         assert json.loads(output) == dict(zip(made.added, ["\u2028", 0.5, 0.5, 0.5], strict=True))
 
-    def test_a_label_need_not_be_one_of_the_models(self) -> None:
+    def test_uncertain_label_is_written(self) -> None:
         made = codec()
         columns = [pa.array(["uncertain", None, LABELS[0]]), *[pa.nulls(3, pa.float32())] * 4]
         batch = pa.RecordBatch.from_arrays(columns, list(made.added))
@@ -289,14 +289,14 @@ class TestOutput:
             st.floats(0, 1, width=32) | st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1
         )
     )
-    def test_numbers_read_back_as_the_same_float32(self, numbers: list[float]) -> None:
+    def test_numbers_round_trip_as_float32(self, numbers: list[float]) -> None:
         made, rows = codec(), len(numbers)
         batch = scored(made, [(number, number, number) for number in numbers])
         outputs = made.outputs([b"{}"] * rows, [None] * rows, batch)
         read = [json.loads(output)["sentiment_score"] for output in outputs]
         assert np.array_equal(np.array(read, np.float64).astype(np.float32), np.array(numbers, np.float32))
 
-    def test_numbers_are_as_short_as_they_can_be(self) -> None:
+    def test_numbers_are_shortest(self) -> None:
         made = codec()
         numbers = np.random.default_rng(7).random(2000, np.float32)
         batch = scored(made, [(number, number, number) for number in numbers.tolist()])
@@ -308,7 +308,7 @@ class TestOutput:
 
 
 def jsons() -> st.SearchStrategy[Any]:
-    """Whatever JSON can hold."""
+    """Any JSON value."""
     leaves = (
         st.none()
         | st.booleans()
@@ -344,7 +344,7 @@ class TestProperties:
         st.lists(st.tuples(objects(), st.none() | st.tuples(*[st.floats(0, 1, width=32)] * 3)), max_size=8),
         st.sampled_from(["sentiment", "s", "größe", 'q"', "data.x "]),
     )
-    def test_the_same_object_with_the_fields_at_its_end(
+    def test_output_is_the_object_with_fields_appended(
         self, rows: list[tuple[bytes, tuple[float, ...] | None]], prefix: str
     ) -> None:
         made = codec(prefix=prefix, field="text")
@@ -367,7 +367,7 @@ class TestProperties:
 
     @settings(deadline=None)
     @given(st.lists(st.text()))
-    def test_plain_text_comes_back(self, texts: list[str]) -> None:
+    def test_plain_text_round_trip(self, texts: list[str]) -> None:
         made = codec("text")
         values = [text.encode() for text in texts]
         assert made.texts(values) == texts
@@ -378,7 +378,7 @@ class TestProperties:
     @given(
         st.lists(st.sampled_from([b'{"text":"a"}', b'{"text":null}', b"{", b"{}", b'{"text":1}', b"\xff"]))
     )
-    def test_a_batch_is_its_messages_one_by_one(self, values: list[bytes]) -> None:
+    def test_batch_equals_single_messages(self, values: list[bytes]) -> None:
         made = codec()
         for value, got in zip(values, made.texts(values), strict=True):
             try:
@@ -388,7 +388,7 @@ class TestProperties:
             assert ((type(got), str(got)) if isinstance(got, MessageError) else got) == expected
 
 
-def test_kept_errors_keep_no_batch_alive() -> None:
+def test_errors_do_not_keep_batches_alive() -> None:
     class Values(list[bytes]):
         pass
 
@@ -414,6 +414,6 @@ def test_kept_errors_keep_no_batch_alive() -> None:
         ("json", None, "\udcff"),
     ],
 )
-def test_settings_that_cannot_be(format: Any, field: str | None, prefix: str) -> None:
+def test_invalid_settings(format: Any, field: str | None, prefix: str) -> None:
     with pytest.raises(UsageError):
         codec(format, field, prefix)

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from kafka_tools import drain
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 from terminals import Terminal
 
 from sentstream.cli import main
@@ -52,7 +52,7 @@ MOMENT = 1_700_000_000_123
 
 
 def written(column: pa.Array) -> list[str]:
-    """A column as JSON, after it went through whole rows."""
+    """A column as JSON, taken from complete rows."""
     objects = json_objects(pa.RecordBatch.from_arrays([column], ["x"]))
     return [one.decode()[len('{"x":') : -1] for one in objects]
 
@@ -108,27 +108,27 @@ class TestJson:
         ],
         ids=lambda part: str(part.type) if isinstance(part, pa.Array) else "",
     )
-    def test_each_type_has_its_form_whatever_slice_it_is(self, column: pa.Array, expected: list[str]) -> None:
+    def test_types_and_slices(self, column: pa.Array, expected: list[str]) -> None:
         assert written(column) == expected
         assert written(column.slice(1)) == expected[1:]
         for one in expected:
             json.loads(one)
 
-    def test_columns_stay_in_their_order_and_names_are_escaped(self) -> None:
+    def test_column_order_and_escaped_names(self) -> None:
         batch = pa.RecordBatch.from_pydict({"z": [1], 'na"me\n': ["x"], "größe": [None], "": [True]})
         assert json_objects(batch) == ['{"z":1,"na\\"me\\n":"x","größe":null,"":true}'.encode()]
 
-    def test_no_column_is_an_empty_object(self) -> None:
+    def test_no_columns_gives_an_empty_object(self) -> None:
         batch = pa.RecordBatch.from_pydict({"a": [1, 2]}).select([])
         assert json_objects(batch) == [b"{}", b"{}"]
 
-    def test_what_has_no_form_is_refused(self) -> None:
+    def test_unsupported_types_are_rejected(self) -> None:
         with pytest.raises(ColumnTypeError, match="month_day_nano_interval"):
             written(pa.array([], pa.month_day_nano_interval()))
 
     @given(st.lists(st.none() | st.text(), max_size=6), st.lists(st.none() | st.floats(), max_size=6))
     @hypothesis(max_examples=150, deadline=None)
-    def test_any_text_and_number_reads_back(
+    def test_any_text_and_number_round_trips(
         self, texts: list[str | None], numbers: list[float | None]
     ) -> None:
         assert [json.loads(one) for one in written(pa.array(texts, pa.string()))] == texts
@@ -136,7 +136,7 @@ class TestJson:
         expected = [None if n is None or n - n != 0 else n for n in numbers]
         assert read == expected
 
-    def test_the_example_reads_back(self) -> None:
+    def test_example_round_trips(self) -> None:
         table = pq.read_table(EXAMPLE)
         read = [json.loads(one) for batch in table.to_batches() for one in json_objects(batch)]
         rows = table.to_pylist()
@@ -147,7 +147,7 @@ class TestJson:
 
 
 class Clock:
-    """Time that passes only in sleep, and when told to."""
+    """Time that passes only in sleep and when advanced."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -160,13 +160,13 @@ class Clock:
         self.now += seconds
 
 
-def paced(rate: float, rows: int, *, most: int = 5000, cost: float = 0.0) -> tuple[float, list[int]]:
+def paced(rate: float, rows: int, *, limit: int = 5000, cost: float = 0.0) -> tuple[float, list[int]]:
     """Seconds that it takes to send some rows, and the sizes of the bursts; each takes ``cost`` seconds."""
     clock = Clock()
     pace = Pace(rate, clock=clock, sleep=clock.sleep)
     bursts: list[int] = []
     while (left := rows - sum(bursts)) > 0:
-        bursts.append(pace.wait(min(left, most), lambda: False))
+        bursts.append(pace.wait(min(left, limit), lambda: False))
         clock.now += cost
     return clock.now - 1000, bursts
 
@@ -175,23 +175,23 @@ class TestPace:
     @pytest.mark.parametrize(
         ("rate", "rows"), [(1, 10), (0.5, 5), (20, 200), (333.3, 3333), (1000, 5000), (20_000, 200_000)]
     )
-    def test_it_is_exact_on_average_in_small_bursts(self, rate: float, rows: int) -> None:
+    def test_rate_is_exact_on_average(self, rate: float, rows: int) -> None:
         seconds, bursts = paced(rate, rows)
         assert sum(bursts) == rows
         assert seconds == pytest.approx((rows - 1) / rate, abs=0.021)
         assert max(bursts) <= rate * 0.021 + 1
 
-    def test_what_sending_costs_is_made_up_for(self) -> None:
+    def test_sending_time_is_compensated(self) -> None:
         seconds, bursts = paced(20_000, 100_000, cost=0.05)
         assert seconds == pytest.approx(5, abs=0.1)
         assert max(bursts) <= 1100
 
-    def test_what_cannot_be_kept_up_with_goes_as_fast_as_it_can(self) -> None:
-        seconds, bursts = paced(20_000, 20_000, most=100, cost=0.1)
+    def test_unreachable_rate_runs_at_full_speed(self) -> None:
+        seconds, bursts = paced(20_000, 20_000, limit=100, cost=0.1)
         assert set(bursts[1:-1]) == {100}
         assert seconds == pytest.approx(20.1, abs=0.2)
 
-    def test_after_a_stall_there_is_at_most_a_second_to_make_up_for(self) -> None:
+    def test_catch_up_after_a_stall_is_limited(self) -> None:
         clock = Clock()
         pace = Pace(100, clock=clock, sleep=clock.sleep)
         assert pace.wait(5000, lambda: False) == 1
@@ -201,7 +201,7 @@ class TestPace:
         assert pace.wait(5000, lambda: False) <= 3
         assert clock.now - before == pytest.approx(0.02)
 
-    def test_a_stop_ends_the_wait(self) -> None:
+    def test_stop_ends_the_wait(self) -> None:
         clock = Clock()
         pace = Pace(0.001, clock=clock, sleep=clock.sleep)
         assert pace.wait(10, lambda: False) == 1
@@ -209,7 +209,7 @@ class TestPace:
         assert clock.now < 1003
         assert Pace(None).wait(10, lambda: True) == 0
 
-    def test_rates_as_people_write_them(self) -> None:
+    def test_rate_syntax(self) -> None:
         assert parse_rate(None, "--rate") is None
         assert [parse_rate(text, "--rate") for text in ("20", " 20/s", "1200/m", "7200 / h", "0.5")] == [
             20,
@@ -229,7 +229,7 @@ class TestShape:
             Shape(**shape).check_schema(schema)
         return caught.value
 
-    def test_columns_that_are_missing_or_of_a_wrong_type(self) -> None:
+    def test_missing_or_mistyped_columns(self) -> None:
         schema = pa.schema({"id": pa.int64(), "text": pa.string(), "score": pa.float64()})
         missing = self.schema_error(schema, columns=["id", "txt"])
         assert isinstance(missing, ColumnNotFoundError)
@@ -238,7 +238,7 @@ class TestShape:
         assert isinstance(self.schema_error(schema, timestamp_column="id"), ColumnTypeError)
         assert isinstance(self.schema_error(schema, format="text", text_column="id"), ColumnTypeError)
 
-    def test_two_columns_of_one_name(self) -> None:
+    def test_duplicate_columns(self) -> None:
         schema = pa.schema([("id", pa.int64()), ("id", pa.int64())])
         assert isinstance(self.schema_error(schema), ColumnClashError)
 
@@ -250,11 +250,11 @@ class TestShape:
             {"columns": ["a", "a"]},
         ],
     )
-    def test_contradictions(self, shape: dict[str, Any]) -> None:
+    def test_contradictory_options(self, shape: dict[str, Any]) -> None:
         with pytest.raises(UsageError):
             Shape(**shape).check()
 
-    def test_texts_inside_of_structs_and_as_bytes(self) -> None:
+    def test_texts_in_structs_and_as_bytes(self) -> None:
         text = pa.array([b"a", b"caf\xe9", None])
         data = pa.StructArray.from_arrays([text], names=["text"], mask=pa.array([True, False, False]))
         batch = pa.record_batch({"text": text, "data": data})
@@ -266,7 +266,7 @@ class TestShape:
             self.schema_error(batch.schema, format="text", text_column="data.txt")
         )
 
-    def test_keys_of_all_kinds(self) -> None:
+    def test_key_types(self) -> None:
         for column, keys in (
             (pa.array(["ä", "", None]), ["ä".encode(), b"", None]),
             (pa.array([-5, 2**63 - 1, None]), [b"-5", b"9223372036854775807", None]),
@@ -279,7 +279,7 @@ class TestShape:
             batch = pa.RecordBatch.from_arrays([column], ["k"])
             assert [each.key for each in Shape(key_column="k").messages(batch, "t")] == keys
 
-    def test_timestamps_of_all_kinds(self) -> None:
+    def test_timestamp_types(self) -> None:
         for column, times in (
             (pa.array([MOMENT, None], pa.timestamp("ms")), [MOMENT, None]),
             (pa.array([MOMENT * 1000 + 999], pa.timestamp("us", "Europe/Berlin")), [MOMENT]),
@@ -289,7 +289,7 @@ class TestShape:
             batch = pa.RecordBatch.from_arrays([column], ["at"])
             assert [each.timestamp for each in Shape(timestamp_column="at").messages(batch, "t")] == times
 
-    def test_a_time_before_1970_is_refused(self) -> None:
+    def test_time_before_1970_is_rejected(self) -> None:
         batch = pa.RecordBatch.from_arrays([pa.array([date(1969, 12, 31)])], ["at"])
         with pytest.raises(InputError, match="before 1970"):
             Shape(timestamp_column="at").messages(batch, "t")
@@ -297,7 +297,7 @@ class TestShape:
 
 @pytest.fixture(name="settings")
 def _settings(kafka: Any) -> Settings:
-    return Settings.load(None, given={"bootstrap.servers": kafka.bootstrap})
+    return Settings.load(None, overrides={"bootstrap.servers": kafka.bootstrap})
 
 
 @pytest.fixture(name="produce")
@@ -330,9 +330,7 @@ CLIENTS: tuple[ClientName, ...] = ("kafka-python", "confluent")
 
 class TestProduce:
     @pytest.mark.parametrize("client", CLIENTS)
-    def test_what_is_read_back_are_the_rows(
-        self, client: ClientName, produce: Any, kafka: Any, topic: Any
-    ) -> None:
+    def test_rows_round_trip(self, client: ClientName, produce: Any, kafka: Any, topic: Any) -> None:
         name = topic(3)
         moves: list[tuple[int, int]] = []
         report = produce(
@@ -351,7 +349,7 @@ class TestProduce:
         assert read == dict(zip(table["id"].to_pylist(), expected, strict=True))
 
     @pytest.mark.parametrize("client", CLIENTS)
-    def test_texts_go_byte_for_byte_and_null_is_no_value(
+    def test_texts_are_sent_verbatim_and_null_as_no_value(
         self, client: ClientName, produce: Any, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
         texts = [b"plain", b"\xff\xfe\0", b"", None, "größe 😂".encode()]
@@ -368,21 +366,17 @@ class TestProduce:
         records = drain(kafka.bootstrap, name)
         assert [record.value for record in records] == texts
         assert [record.key for record in records] == [b"a", None, b"", None, "ä".encode()]
-        assert [record.timestamp for record in records[:4]] == [MOMENT + place for place in range(4)]
+        assert [record.timestamp for record in records[:4]] == [MOMENT + index for index in range(4)]
         assert before - 60_000 < records[4].timestamp < before + 600_000
 
-    def test_only_the_columns_that_are_wanted_in_their_order(
-        self, produce: Any, kafka: Any, topic: Any, tmp_path: Path
-    ) -> None:
+    def test_selected_columns_in_order(self, produce: Any, kafka: Any, topic: Any, tmp_path: Path) -> None:
         path = save(tmp_path / "t.parquet", id=[1, 2], text=["a", "b"], other=[b"x", b"y"])
         name = topic()
         produce(path, name, Shape(columns=["text", "id"], key_column="other"))
         read = [(record.key, record.value) for record in drain(kafka.bootstrap, name)]
         assert read == [(b"x", b'{"text":"a","id":1}'), (b"y", b'{"text":"b","id":2}')]
 
-    def test_files_come_one_after_the_other_in_order(
-        self, produce: Any, kafka: Any, topic: Any, tmp_path: Path
-    ) -> None:
+    def test_files_are_sent_in_order(self, produce: Any, kafka: Any, topic: Any, tmp_path: Path) -> None:
         first = save(tmp_path / "b.parquet", n=list(range(6000)))
         second = save(tmp_path / "a.parquet", n=list(range(6000, 9000)))
         empty = save(tmp_path / "c.parquet", n=pa.array([], pa.int64()))
@@ -390,7 +384,7 @@ class TestProduce:
         assert produce([first, empty, second], name).rows == 9000
         assert [json.loads(r.value)["n"] for r in drain(kafka.bootstrap, name)] == list(range(9000))
 
-    def test_a_missing_topic_is_an_error_unless_it_may_be_made(
+    def test_missing_topic_is_an_error_unless_created(
         self, produce: Any, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
         path = save(tmp_path / "t.parquet", n=[1])
@@ -401,7 +395,7 @@ class TestProduce:
         assert produce(path, name, partitions=5).production.partitions == 3
         assert len(drain(kafka.bootstrap, name)) == 2
 
-    def test_an_error_about_a_file_names_it(self, produce: Any, topic: Any, tmp_path: Path) -> None:
+    def test_file_errors_name_the_file(self, produce: Any, topic: Any, tmp_path: Path) -> None:
         good = save(tmp_path / "good.parquet", text=["a"])
         bad = save(tmp_path / "bad.parquet", txt=["a"])
         with pytest.raises(ColumnNotFoundError, match=r"bad\.parquet: no column 'text'; did you mean 'txt'"):
@@ -410,7 +404,7 @@ class TestProduce:
             produce(tmp_path / "none.parquet", topic())
 
     @pytest.mark.parametrize("client", CLIENTS)
-    def test_a_row_that_is_refused_is_named_and_those_before_are_there(
+    def test_rejected_row_is_named_and_earlier_ones_sent(
         self, client: ClientName, produce: Any, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
         texts = ["x" * 100] * 1000
@@ -422,9 +416,7 @@ class TestProduce:
         assert caught.value.exit_code == 77
         assert len(drain(kafka.bootstrap, name)) >= 300
 
-    def test_a_loop_begins_again_until_it_is_stopped(
-        self, produce: Any, kafka: Any, topic: Any, tmp_path: Path
-    ) -> None:
+    def test_loop_repeats_until_stopped(self, produce: Any, kafka: Any, topic: Any, tmp_path: Path) -> None:
         path = save(tmp_path / "t.parquet", n=list(range(10)))
         name = topic()
         done = 0
@@ -438,12 +430,12 @@ class TestProduce:
         assert (report.rows, report.passes) == (40, 4)
         assert [json.loads(r.value)["n"] for r in drain(kafka.bootstrap, name)] == [*range(10)] * 4
 
-    def test_a_loop_over_nothing_ends(self, produce: Any, topic: Any, tmp_path: Path) -> None:
+    def test_loop_over_no_rows_ends(self, produce: Any, topic: Any, tmp_path: Path) -> None:
         path = save(tmp_path / "t.parquet", n=pa.array([], pa.int64()))
         assert produce(path, topic(), loop=True).rows == 0
 
     @pytest.mark.parametrize(("rate", "rows"), [(20, 40), (2000, 4000)])
-    def test_the_rate_is_kept(
+    def test_rate_is_kept(
         self, rate: float, rows: int, produce: Any, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
         path = save(tmp_path / "t.parquet", n=list(range(rows)))
@@ -456,7 +448,7 @@ class TestProduce:
 
 
 class TestCommand:
-    def test_the_summary_and_the_rows(
+    def test_summary_and_rows(
         self, kafka: Any, topic: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         name = topic()
@@ -479,7 +471,7 @@ class TestCommand:
             (None, None),
         ]
 
-    def test_a_dry_run_sends_and_makes_nothing(
+    def test_dry_run_sends_and_creates_nothing(
         self, kafka: Any, topic: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         name = topic()
@@ -513,7 +505,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("loop", [True, False])
-    def test_a_signal_ends_it_when_all_that_was_sent_is_acknowledged(
+    def test_signal_waits_for_acknowledgments(
         self, sent: signal.Signals, loop: bool, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
         """That is how a loop ends; without one the rest was not sent, and that is an error."""
@@ -528,7 +520,7 @@ class TestCommand:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            await_(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
+            wait_until(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
             process.send_signal(sent)
             out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == (0 if loop else 128 + sent), err
@@ -538,7 +530,7 @@ class TestCommand:
         assert err.strip() == ("" if loop else "sentstream: error: interrupted")
 
     @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-    def test_on_a_terminal_a_loop_ends_with_its_summary(
+    def test_loop_on_a_terminal_ends_with_a_summary(
         self, sent: signal.Signals, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
         name = topic()
@@ -557,7 +549,7 @@ class TestCommand:
         assert "file 2 of 2" not in shown
         assert "error" not in shown
 
-    def test_a_slow_rate_stops_at_once(self, kafka: Any, topic: Any, tmp_path: Path) -> None:
+    def test_slow_rate_stops_immediately(self, kafka: Any, topic: Any, tmp_path: Path) -> None:
         name = topic()
         path = save(tmp_path / "t.parquet", n=[1, 2, 3])
         command = [sys.executable, "-m", "sentstream", "produce", str(path), "--topic", name]
@@ -566,12 +558,12 @@ class TestCommand:
             cwd=ROOT,
             stderr=subprocess.DEVNULL,
         ) as process:
-            await_(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
+            wait_until(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
             process.terminate()
             assert process.wait(PATIENCE) == 143  # the next row would be sent in an hour
 
 
-def test_iso_8601_reads_back_as_the_same_moment() -> None:
+def test_iso_8601_round_trip() -> None:
     [text] = written(pa.array([MOMENT], pa.timestamp("ms", "America/New_York")))
     assert datetime.fromisoformat(json.loads(text)) == datetime.fromtimestamp(MOMENT / 1000, UTC)
     [text] = written(pa.array([b"\0\1\2"]))

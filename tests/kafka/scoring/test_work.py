@@ -14,7 +14,7 @@ from kafka_runs import bits, expected
 
 from sentstream.kafka.clients.api import Partition, StoredRecord
 from sentstream.kafka.messages.codec import Codec
-from sentstream.kafka.scoring.process import Here
+from sentstream.kafka.scoring.process import InProcessScoring
 from sentstream.kafka.scoring.work import Unreadable, Work, Worker
 from sentstream.kafka.sinks.rows import rows_schema
 from sentstream.kafka.sinks.summary import summary
@@ -33,7 +33,7 @@ def _model(bundle: Path) -> Model:
 
 def worker(model: Model, threads: int = 1, **codec: Any) -> Worker:
     wanted = {"format": "json", "field": None, "prefix": "sentiment", "labels": model.labels} | codec
-    return Worker(Here(Model(model.bundle, model.session, threads)), Codec(**wanted))
+    return Worker(InProcessScoring(Model(model.bundle, model.session, threads)), Codec(**wanted))
 
 
 def record(offset: int, value: bytes | None, partition: int = 0, **more: Any) -> StoredRecord:
@@ -42,7 +42,7 @@ def record(offset: int, value: bytes | None, partition: int = 0, **more: Any) ->
 
 
 def tweets(*texts: str | None, first: int = 0) -> list[StoredRecord]:
-    return [record(first + place, json.dumps({"text": text}).encode()) for place, text in enumerate(texts)]
+    return [record(first + index, json.dumps({"text": text}).encode()) for index, text in enumerate(texts)]
 
 
 def scores(work: Work) -> list[tuple[str | None, list[Any]]]:
@@ -53,7 +53,7 @@ def errors(work: Work) -> list[tuple[int, str, str]]:
     return [(one.record.offset, type(one.error).__name__, one.error.stage) for one in work.dead]
 
 
-def test_texts_are_scored_as_the_model_scores_them(bundle: Path, model: Model) -> None:
+def test_texts_are_scored_like_the_model(bundle: Path, model: Model) -> None:
     texts = ["i love you", "so bad !", "", None, " \t", "it is " * 40, "ünïcødé 😂"]
     work = worker(model)(tweets(*texts), 1.5)
     assert list(work.texts) == texts
@@ -74,7 +74,7 @@ def test_several_threads_give_the_same_bits_and_counts(bundle: Path, model: Mode
     assert four.scored.schema == one.scored.schema
 
 
-def test_what_cannot_be_scored_is_told_apart(model: Model) -> None:
+def test_unscorable_records_become_errors(model: Model) -> None:
     items: Sequence[Any] = [
         record(0, b'{"text":"good"}'),
         record(1, b"{"),
@@ -107,7 +107,7 @@ def test_what_cannot_be_scored_is_told_apart(model: Model) -> None:
     assert done.dead == {"MessageDecodeError": 4, "MessageFieldError": 1, "MessageClashError": 1}
 
 
-def test_offsets_go_past_what_cannot_be_read(model: Model) -> None:
+def test_offsets_pass_unreadable_records(model: Model) -> None:
     work = worker(model)([Unreadable("tweets", 3, 5, 1005, "?")], 0.0)
     assert work.offsets == {Partition("tweets", 3): 1005}
     assert (list(work.records), work.newest) == ([], -1)
@@ -120,7 +120,7 @@ def test_each_partition_has_its_offset(model: Model) -> None:
     assert worker(model)(items, 0.0).offsets == {Partition("tweets", 0): 9, Partition("tweets", 1): 4}
 
 
-def test_a_batch_of_nothing_but_tombstones(model: Model) -> None:
+def test_batch_of_only_tombstones(model: Model) -> None:
     work = worker(model)([record(0, None), record(1, None, key=b"k")], 0.0)
     assert work.tombstones == 2
     assert work.tally.unlabeled == 2  # as rows; the summary counts them once
@@ -128,9 +128,9 @@ def test_a_batch_of_nothing_but_tombstones(model: Model) -> None:
     assert work.scored["sentiment"].to_pylist() == [None, None]
 
 
-def test_plain_text_is_the_tweet(bundle: Path, model: Model) -> None:
+def test_plain_text(bundle: Path, model: Model) -> None:
     texts = ["i love you", '{"text":"bad"}', ""]
-    items = [record(place, text.encode()) for place, text in enumerate(texts)] + [record(3, b"\xff")]
+    items = [record(index, text.encode()) for index, text in enumerate(texts)] + [record(3, b"\xff")]
     work = worker(model, format="text")(items, 0.0)
     assert scores(work) == expected(bundle, texts)
     assert errors(work) == [(3, "MessageDecodeError", "decode")]
@@ -143,19 +143,19 @@ def test_samples_are_the_last_labeled_texts(model: Model) -> None:
     assert all(one.label in model.labels and 0.5 <= one.score <= 1 for one in samples)
 
 
-def test_what_the_broker_refuses_is_counted_as_dead(model: Model) -> None:
+def test_rejected_result_counts_as_dead(model: Model) -> None:
     from sentstream.errors import MessageSizeError
     from sentstream.kafka.dead_letters.letter import DeadLetter
 
     work = worker(model)([*tweets("good", None, "good"), record(3, None)], 0.0)
-    refused = [DeadLetter(work.records[place], MessageSizeError("too large")) for place in (0, 1)]
+    refused = [DeadLetter(work.records[index], MessageSizeError("too large")) for index in (0, 1)]
     done = summary(work, refused)
     assert done.records == 4
     assert (sum(done.labels.values()), done.unlabeled, done.tombstones) == (1, 0, 1)
     assert done.dead == {"MessageSizeError": 2}
 
 
-def test_a_refused_tombstone_is_counted_once(model: Model) -> None:
+def test_refused_tombstone_is_counted_once(model: Model) -> None:
     from sentstream.errors import MessageSizeError
     from sentstream.kafka.dead_letters.letter import DeadLetter
 

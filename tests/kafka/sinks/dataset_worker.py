@@ -56,8 +56,8 @@ def make(folder: Path, *by: PartitionColumn, rolling: Rolling = NEVER, memory: i
     return Dataset(folder, SCHEMA, rolling=rolling, partition_by=by, memory=memory)
 
 
-def go_on(begun: Connection, folder: Path, *by: PartitionColumn) -> None:
-    """Write for ever, from where the files are complete; the records of three hours come in turn."""
+def continue_writing(begun: Connection, folder: Path, *by: PartitionColumn) -> None:
+    """Write forever, from where the files are complete, interleaving the records of three hours."""
     dataset = make(folder, *by, rolling=Rolling(rows=100 if by else 300), memory=2_000)
     dataset.check()
     begun.send("ready")

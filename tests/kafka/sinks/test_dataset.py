@@ -43,7 +43,7 @@ from tests.kafka.sinks.dataset_worker import (
     P1,
     SCHEMA,
     STAMP,
-    go_on,
+    continue_writing,
     make,
     rows,
     span,
@@ -90,7 +90,7 @@ def complete(folder: Path, partition: Partition = P0) -> int:
 
 
 class TestFiles:
-    def test_a_file_is_named_after_its_first_offset(self, tmp_path: Path) -> None:
+    def test_files_are_named_after_their_first_offset(self, tmp_path: Path) -> None:
         folder = tmp_path / "set"
         dataset = make(folder, memory=0)
         dataset.append(P0, span(7, 10), 10)
@@ -100,7 +100,7 @@ class TestFiles:
         assert paths(folder) == ["tweets+0+00000000000000000007.parquet"]
         assert (dataset.files, dataset.rows) == (1, 3)
 
-    def test_rows_stay_as_they_were(self, tmp_path: Path) -> None:
+    def test_rows_are_unchanged(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         for start in range(0, 300, 2):
             dataset.append(P0, span(start, start + 2), start + 2)
@@ -108,7 +108,7 @@ class TestFiles:
         table = pq.read_table(tmp_path / file_name(P0, 0), partitioning=None)
         assert table.equals(pa.Table.from_batches([span(0, 300)]))
 
-    def test_metadata_is_where_pyarrow_and_others_look(self, tmp_path: Path) -> None:
+    def test_metadata_is_readable_by_pyarrow_and_others(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         dataset.append(P0, rows([5, 8]), 12)
         dataset.close(P0)
@@ -129,7 +129,7 @@ class TestFiles:
         with duckdb.connect() as connection:
             assert dict(connection.execute(query).fetchall()) == wanted
 
-    def test_what_is_known_of_the_topic_and_the_letters_is_told(self, tmp_path: Path) -> None:
+    def test_topic_and_dead_letter_facts_are_stored(self, tmp_path: Path) -> None:
         dataset, origin = make(tmp_path, "hour"), Origin("a cluster's", "a topic's")
         dataset.stamp({"tweets": origin})
         times = [NOON, NOON + HOUR, NOON, NOON + HOUR]
@@ -143,7 +143,7 @@ class TestFiles:
         assert {(facts.letters_to, facts.origin) for facts in found} == {(2, origin)}
         assert dataset.reach(P0) == (4, 2)
 
-    def test_partitions_have_files_of_their_own(self, tmp_path: Path) -> None:
+    def test_partitions_have_their_own_files(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         other = Partition("tweets.2", 1)
         for partition in (P0, P1, other):
@@ -153,7 +153,7 @@ class TestFiles:
         assert [dataset.next_offset(one) for one in (P0, P1, other)] == [5, 5, 5]
         assert dataset.next_offset(Partition("tweets", 10)) is None
 
-    def test_the_longest_topics_have_names_of_their_own(self, tmp_path: Path) -> None:
+    def test_longest_topic_names_stay_distinct(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "topic")
         dataset.check()
         topics = [Partition("x" * 249, 2**31 - 1), Partition("x" * 248 + "y", 2**31 - 1)]
@@ -162,7 +162,7 @@ class TestFiles:
         dataset.close_all()
         assert [make(tmp_path).next_offset(one) for one in topics] == [1, 1]
 
-    def test_a_file_starts_where_the_one_before_ends_also_across_gaps(self, tmp_path: Path) -> None:
+    def test_files_are_contiguous_across_gaps(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         dataset.append(P0, span(0, 3), 5)
         assert dataset.close(P0) == 5
@@ -179,7 +179,7 @@ class TestFiles:
         assert paths(tmp_path) == []
         assert dataset.next_offset(P0) is None
 
-    def test_rows_that_are_there_are_left_out(self, tmp_path: Path) -> None:
+    def test_existing_rows_are_skipped(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         dataset.append(P0, span(0, 10), 10)
         dataset.append(P0, span(5, 12), 12)  # still open
@@ -193,7 +193,7 @@ class TestFiles:
         assert again.close(P0) == 16
         assert offsets(tmp_path) == list(range(16))
 
-    def test_dropping_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_dropping_leaves_no_files(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         dataset.append(P0, span(0, 10), 10)
         dataset.append(P1, span(0, 10, P1), 10)
@@ -207,7 +207,7 @@ class TestFiles:
         dataset.close(P0)
         assert offsets(tmp_path) == list(range(4))
 
-    def test_a_forgotten_dataset_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_unclosed_dataset_leaves_no_files(self, tmp_path: Path) -> None:
         make(tmp_path).append(P0, span(0, 10), 10)
         assert paths(tmp_path) == []
 
@@ -232,7 +232,7 @@ class TestRolling:
         sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
         assert all(size < 300_000 for size in sizes)
 
-    def test_by_time_also_without_rows(self, tmp_path: Path) -> None:
+    def test_by_time_even_without_rows(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, rolling=Rolling(rows=1 << 40, size=1 << 60, seconds=0.05))
         dataset.append(P0, rows([]), 3)
         dataset.append(P1, span(0, 1, P1), 1)
@@ -244,7 +244,7 @@ class TestRolling:
         assert dataset.due() == set()
 
     def test_memory_is_bounded_over_all_partitions(self, tmp_path: Path) -> None:
-        memory, most = 100_000, 0
+        memory, largest = 100_000, 0
         dataset = make(tmp_path, memory=memory)
         partitions = [Partition("tweets", number) for number in range(20)]
         for step in range(100):
@@ -252,8 +252,8 @@ class TestRolling:
             start = dataset._tails[one].next_offset if one in dataset._tails else 0
             dataset.append(one, span(start, start + 200, one), start + 200)
             held = [file for tail in dataset._tails.values() for file in tail.files.values()]
-            most = max(most, sum(file.waiting for file in held))
-        assert memory / 2 < most <= memory
+            largest = max(largest, sum(file.waiting for file in held))
+        assert memory / 2 < largest <= memory
         ends = dataset.close_all()
         for one in ends:
             assert offsets(tmp_path, one) == list(range(ends[one]))
@@ -271,7 +271,7 @@ class TestRolling:
 
 
 class TestDirectories:
-    def test_rows_go_to_the_directory_of_their_time_whatever_their_order(self, tmp_path: Path) -> None:
+    def test_rows_go_to_the_directory_of_their_time(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "topic", "date", "hour")
         times = [NOON, NOON + HOUR - 1, NOON + HOUR, NOON + HOUR + 5, NOON, None, None, NOON + DAY]
         dataset.append(P0, rows([0, 1, 2, 5, 6, 7, 8, 9], times), 11)
@@ -294,19 +294,19 @@ class TestDirectories:
         assert (dataset.files, dataset.rows) == (7, 12)
         assert make(tmp_path).next_offset(P0) == 15
 
-    def test_an_hour_without_a_date_goes_round(self, tmp_path: Path) -> None:
+    def test_hour_without_date_wraps_around(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "hour")
         dataset.append(P0, rows([0, 1, 2], [NOON, NOON + DAY, NOON + HOUR]), 3)
         dataset.close(P0)
         assert paths(tmp_path) == [f"hour=12/{file_name(P0, 0)}", f"hour=13/{file_name(P0, 2)}"]
 
-    def test_the_order_of_the_columns_counts(self, tmp_path: Path) -> None:
+    def test_column_order_matters(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "date", "partition", "topic")
         dataset.append(P1, span(0, 1, P1), 1)
         dataset.close(P1)
         assert paths(tmp_path) == [f"date=2023-11-15/partition=1/topic=tweets/{file_name(P1, 0)}"]
 
-    def test_contradictions(self, tmp_path: Path) -> None:
+    def test_contradictory_options(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="duplicate"):
             make(tmp_path, "date", "date")
         clash = SCHEMA.append(pa.field("date", pa.string()))
@@ -320,7 +320,7 @@ class TestLayout:
     @pytest.mark.parametrize(
         ("by", "other"), list(itertools.permutations([(), ("date",), ("topic", "date")], 2))
     )
-    def test_another_layout_is_refused(
+    def test_different_layout_is_rejected(
         self, tmp_path: Path, by: list[PartitionColumn], other: list[PartitionColumn]
     ) -> None:
         dataset = make(tmp_path, *by)
@@ -331,11 +331,11 @@ class TestLayout:
             make(tmp_path, *by).check()
             with pytest.raises(OutputExistsError, match="readers could not read both together") as caught:
                 make(tmp_path, *other).check()
-            said = f"--partition-by {','.join(by)}" if by else "without --partition-by"
-            assert said in str(caught.value)
+            option = f"--partition-by {','.join(by)}" if by else "without --partition-by"
+            assert option in str(caught.value)
             assert "choose another directory" in str(caught.value)
 
-    def test_it_is_looked_at_again_before_the_first_file(self, tmp_path: Path) -> None:
+    def test_layout_is_rechecked_before_the_first_file(self, tmp_path: Path) -> None:
         """Two writers that start at the same time both find the directory empty."""
         ours, theirs = make(tmp_path), make(tmp_path, "date")
         for dataset in (ours, theirs):
@@ -347,7 +347,7 @@ class TestLayout:
         assert len(paths(tmp_path)) == 1
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "option"),
         [
             (lambda schema: schema.append(pa.field("sentiment_prob_neutral", pa.float32())), "neutral"),
             (lambda schema: schema.remove(5), "sentiment_score"),
@@ -358,17 +358,17 @@ class TestLayout:
             (lambda schema: schema.set(5, pa.field("sentiment_score", pa.float64())), "sentiment_score"),
         ],
     )
-    def test_other_columns_are_refused(
-        self, tmp_path: Path, change: Callable[[pa.Schema], pa.Schema], said: str
+    def test_different_columns_are_rejected(
+        self, tmp_path: Path, change: Callable[[pa.Schema], pa.Schema], option: str
     ) -> None:
         dataset = make(tmp_path, "date")
         dataset.append(P1, span(0, 10, P1), 10)
         dataset.close(P1)
         other = Dataset(tmp_path, change(SCHEMA), rolling=NEVER, partition_by=["date"])
-        with pytest.raises(OutputExistsError, match=f"different columns.*{said}.*choose another directory"):
+        with pytest.raises(OutputExistsError, match=f"different columns.*{option}.*choose another directory"):
             other.check()
 
-    def test_another_model_with_the_same_columns_goes_on(self, tmp_path: Path) -> None:
+    def test_another_model_with_the_same_columns_continues(self, tmp_path: Path) -> None:
         """Each file records the model that it was written with."""
         for start, model in (0, b"first"), (10, b"second"):
             schema = SCHEMA.with_metadata({**SCHEMA.metadata, b"sentstream.model_digest": model})
@@ -388,7 +388,7 @@ def open_files(dataset: Dataset) -> int:
 class TestManyDirectories:
     """Open files and work are bounded, whatever the order of the timestamps."""
 
-    def test_two_hours_in_turn_make_a_file_each(self, tmp_path: Path) -> None:
+    def test_interleaved_hours_make_one_file_each(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "date", "hour")
         for start in range(0, 2000, 50):
             span_ = range(start, start + 50)
@@ -397,18 +397,18 @@ class TestManyDirectories:
         assert len(paths(tmp_path)) == 2
         assert offsets(tmp_path) == list(range(2000))
 
-    def test_hundreds_of_hours_in_every_batch_have_a_file_each_and_few_are_open(self, tmp_path: Path) -> None:
-        dataset, most = make(tmp_path, "date", "hour", memory=1 << 40), 0
+    def test_many_hours_per_batch_keep_few_files_open(self, tmp_path: Path) -> None:
+        dataset, largest = make(tmp_path, "date", "hour", memory=1 << 40), 0
         for start in range(0, 500, 100):
             span_ = range(start, start + 100)
             dataset.append(P0, rows(span_, [NOON + offset % 100 * HOUR for offset in span_]), start + 100)
-            most = max(most, open_files(dataset))
-        assert most == 0
+            largest = max(largest, open_files(dataset))
+        assert largest == 0
         assert dataset.close(P0) == 500
         assert len(paths(tmp_path)) == 100
         assert offsets(tmp_path) == list(range(500))
 
-    def test_open_files_are_bounded_and_the_one_written_longest_ago_ends(self, tmp_path: Path) -> None:
+    def test_least_recently_written_file_is_closed_first(self, tmp_path: Path) -> None:
         """``memory=0``: each row is written to its file at once."""
         dataset = make(tmp_path, "date", "hour", memory=0)
         times = [NOON + hour * HOUR for hour in [*range(8), 0, 8, 1]]
@@ -424,7 +424,7 @@ class TestManyDirectories:
         assert offsets(tmp_path) == list(range(len(times)))
         assert complete(tmp_path) == len(times)
 
-    def test_closing_takes_steps_while_more_rows_come(self, tmp_path: Path) -> None:
+    def test_closing_is_incremental(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "hour", rolling=Rolling(rows=3, size=1 << 60, seconds=1e9))
         dataset.append(P0, rows(range(8), [NOON + offset % 4 * HOUR for offset in range(8)]), 8)
         assert dataset.due() == set()
@@ -443,7 +443,7 @@ class TestManyDirectories:
         assert offsets(tmp_path) == list(range(12))
         assert [len(inside) for _, _, inside in runs(tmp_path)] == [3, 2, 2, 3, 1, 1]
 
-    def test_more_directories_than_may_wait_end(
+    def test_too_many_pending_directories_are_closed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream.kafka.sinks.dataset._MOST_FILES", 10)
@@ -453,7 +453,7 @@ class TestManyDirectories:
             assert dataset.due() == ({P0} if count == 10 else set())
         dataset.drop_all()
 
-    def test_a_killed_set_is_completed_by_whoever_reads_on(self, tmp_path: Path) -> None:
+    def test_killed_set_is_completed_by_the_next_reader(self, tmp_path: Path) -> None:
         """The rows of some directories are written, others are not yet; none is written twice."""
         times = [NOON + offset % 3 * HOUR for offset in range(12)]
         for files in range(1, 4):
@@ -518,19 +518,19 @@ class TestReaders:
             self.check(pd.DataFrame(found.to_dict(as_series=False)))
 
 
-class TestTheDisk:
-    def test_the_directory_is_made(self, tmp_path: Path) -> None:
+class TestDisk:
+    def test_directory_is_created(self, tmp_path: Path) -> None:
         make(tmp_path / "a" / "b").check()
         assert os.listdir(tmp_path / "a" / "b") == []
         assert make(tmp_path / "missing").next_offset(P0) is None
 
-    def test_a_file_in_the_place_of_the_directory(self, tmp_path: Path) -> None:
+    def test_file_in_place_of_the_directory(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
             with pytest.raises(OutputWriteError, match=r"(?i)not a directory"):
                 make(folder).check()
 
-    def test_a_file_in_the_place_of_a_hive_directory(self, tmp_path: Path) -> None:
+    def test_file_in_place_of_a_hive_directory(self, tmp_path: Path) -> None:
         (tmp_path / "date=2023-11-15").write_bytes(b"")
         dataset = make(tmp_path, "date")
         dataset.check()
@@ -538,7 +538,7 @@ class TestTheDisk:
             dataset.append(P0, span(0, 1), 1)
         assert dataset.due() == set()
 
-    def test_a_file_system_without_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_file_system_without_hard_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def link(*_: object, **__: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
@@ -551,7 +551,7 @@ class TestTheDisk:
             dataset.close(P0)
         assert os.listdir(tmp_path) == []
 
-    def test_a_full_disk(self, tmp_path: Path) -> None:
+    def test_full_disk(self, tmp_path: Path) -> None:
         """Simulated by a file size limit, which makes ``write`` fail in the same way."""
         code = (
             "import resource, signal, sys; from pathlib import Path\n"
@@ -571,7 +571,7 @@ class TestTheDisk:
         assert re.fullmatch(r".*cannot be written: File too large \(free some space.*\)\n10\n", run.stdout)
         assert offsets(tmp_path) == list(range(10))
 
-    def test_foreign_files_do_not_count(self, tmp_path: Path) -> None:
+    def test_foreign_files_are_ignored(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "date")
         dataset.append(P0, span(0, 5), 5)
         dataset.close(P0)
@@ -584,7 +584,7 @@ class TestTheDisk:
         (tmp_path / "other" / file_name(P0, 9)).write_bytes(b"junk")
         assert make(tmp_path).next_offset(P0) == 5
 
-    def test_a_damaged_last_file_is_named(self, tmp_path: Path) -> None:
+    def test_damaged_last_file_is_named(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
         for start in (0, 5):
             dataset.append(P0, span(start, start + 5), start + 5)
@@ -603,7 +603,7 @@ class TestTheDisk:
         with pytest.raises(InputFormatError, match="does not record its last offset"):
             dataset.next_offset(P0)
 
-    def test_something_else_under_the_name(self, tmp_path: Path) -> None:
+    def test_different_content_under_the_name(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "date")
         dataset.append(P0, span(0, 5), 5)
         (tmp_path / "date=2023-11-15" / file_name(P0, 0)).mkdir(parents=True)
@@ -613,8 +613,8 @@ class TestTheDisk:
             make(tmp_path, "date").append(P0, span(0, 5), 5)
 
 
-class TestRivals:
-    def test_who_names_first_wins(self, tmp_path: Path) -> None:
+class TestConcurrentWriters:
+    def test_first_to_name_wins(self, tmp_path: Path) -> None:
         ours, theirs = make(tmp_path), make(tmp_path)
         ours.append(P0, span(0, 10), 10)
         theirs.append(P0, span(0, 7), 7)
@@ -631,7 +631,7 @@ class TestRivals:
         ("mine", "first"), [(span(0, 10), 0), (rows([1, 2, 9]), 1), (span(5, 20), 5), (rows([30]), 30)]
     )
     @pytest.mark.parametrize("by", [[], ["date"]])
-    def test_whoever_read_something_else_loses_too(
+    def test_writer_with_other_content_loses(
         self, tmp_path: Path, by: list[PartitionColumn], mine: pa.RecordBatch, first: int
     ) -> None:
         """Two writers with different first rows, due to compaction, an unreadable record, or "latest"."""
@@ -643,7 +643,7 @@ class TestRivals:
             ours.close(P0)
         assert runs(tmp_path) == [(3, 35, list(range(3, 35)))]
 
-    def test_a_file_that_ends_inside_append_may_be_taken(self, tmp_path: Path) -> None:
+    def test_file_closed_during_append_may_be_taken(self, tmp_path: Path) -> None:
         ours, theirs = make(tmp_path, "date", memory=0), make(tmp_path, "date")
         times = [NOON + offset * DAY for offset in range(8)]
         for dataset in (ours, theirs):
@@ -656,7 +656,7 @@ class TestRivals:
         assert ours.close(P0) == 8
         assert len(paths(tmp_path)) == 8
 
-    def test_each_may_win_in_a_directory_of_its_own(self, tmp_path: Path) -> None:
+    def test_each_writer_may_win_a_directory(self, tmp_path: Path) -> None:
         ours, theirs = make(tmp_path, "hour"), make(tmp_path, "hour")
         times = [NOON + offset % 2 * HOUR for offset in range(10)]
         ours.append(P0, rows(range(10), times), 10)
@@ -675,9 +675,7 @@ class TestRivals:
         assert ours.close(P0) == 10
         assert offsets(tmp_path) == list(range(10))
 
-    def test_a_name_given_between_the_look_and_the_link(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_name_taken_between_check_and_link(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The directory check is only for writers that began elsewhere; for others the name decides."""
         ours, theirs = make(tmp_path), make(tmp_path)
         ours.append(P0, span(0, 10), 10)
@@ -699,7 +697,7 @@ class TestRivals:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
     def test_any_number_of_writers_in_any_order(self, data: st.DataObject) -> None:
-        """Writers are stopped anywhere and go on with the rows they hold: the result is as if from one."""
+        """Writers are interrupted anywhere and continue with their rows: the result is as if from one."""
         layouts: list[list[PartitionColumn]] = [[], ["date", "hour"]]
         by = data.draw(st.sampled_from(layouts))
         log = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1)))
@@ -708,20 +706,20 @@ class TestRivals:
         with temporary() as folder:
             rivals = [make(folder, *by, memory=memory) for _ in range(data.draw(st.integers(2, 3)))]
             positions = [0] * len(rivals)
-            for who, closes, count in data.draw(steps(len(rivals))):
-                rival = rivals[who]
+            for writer, closes, count in data.draw(steps(len(rivals))):
+                rival = rivals[writer]
                 try:
                     if closes:
                         rival.close(P0, 0.0 if count % 2 else None)
                     else:
-                        rest = [one for one in log if one >= positions[who]]
+                        rest = [one for one in log if one >= positions[writer]]
                         batch, unread = rest[:count], rest[count:]
                         nothing = unread[0] if unread else log[-1] + 1  # a poll that found a gap alone
                         following = batch[-1] + 1 if batch else nothing
                         rival.append(P0, rows(batch, [times.get(one, NOON) for one in batch]), following)
-                        positions[who] = following
+                        positions[writer] = following
                 except Superseded as error:
-                    positions[who] = error.next_offset
+                    positions[writer] = error.next_offset
                 check(folder, log, one_directory=not by)
             for rival in rivals[1:]:
                 rival.drop_all()
@@ -754,7 +752,7 @@ def check(folder: Path, log: list[int], *, one_directory: bool) -> list[int]:
 def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
     """A log with gaps, read in any batches, reread from any earlier offset, by any number of runs."""
     gaps = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=120))
-    log = [sum(gaps[: place + 1]) - 1 for place in range(len(gaps))]
+    log = [sum(gaps[: index + 1]) - 1 for index in range(len(gaps))]
     end = log[-1] + data.draw(st.integers(1, 3))
     times: dict[int, int | None] = {
         offset: NOON + minutes * 60_000 if minutes else None
@@ -818,7 +816,7 @@ class TestKilled:
     """kill -9 at any moment: missing rows are read again, and none is duplicated."""
 
     @pytest.mark.parametrize("by", [[], ["hour"]], ids=str)
-    def test_again_and_again(self, tmp_path: Path, by: list[PartitionColumn]) -> None:
+    def test_killed_repeatedly(self, tmp_path: Path, by: list[PartitionColumn]) -> None:
         dice, kills, patience, before = random.Random(7), 0, 0.08, 0
         while kills < cases(8) or before < 100:
             process = start(tmp_path, by)
@@ -834,7 +832,7 @@ class TestKilled:
         make(tmp_path, *by).check()
         assert hidden(tmp_path) == []
 
-    def test_two_at_once_and_again(self, tmp_path: Path) -> None:
+    def test_two_writers_killed_repeatedly(self, tmp_path: Path) -> None:
         """Two processes that both believe they own the partitions are stopped, continued and killed."""
         dice, patience = random.Random(8), 0.06
         while whole(tmp_path, one_directory=False) < 1000:
@@ -873,9 +871,9 @@ CONTEXT.set_forkserver_preload(["pyarrow.compute", "pyarrow.parquet", "pytest"])
 
 def start(folder: Path, by: list[PartitionColumn]) -> ForkServerProcess:
     """Start a process that writes in an endless loop, and wait until it has begun."""
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=go_on, args=(theirs, folder, *by), daemon=True)
+    parent_end, child_end = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=continue_writing, args=(child_end, folder, *by), daemon=True)
     process.start()
-    with ours, theirs:
-        assert ours.recv() == "ready"
+    with parent_end, child_end:
+        assert parent_end.recv() == "ready"
     return process

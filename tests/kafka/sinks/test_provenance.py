@@ -13,15 +13,15 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from kafka_runs import (
-    Once,
+    FailsAtFirst,
     Recorder,
     Run,
-    await_,
     counted,
+    exactly_once,
     fill_tweets,
-    meddling,
-    once_each,
+    intercepting,
     settings,
+    wait_until,
 )
 from kafka_tools import committed, drain, fill, new_name
 
@@ -40,9 +40,9 @@ BAD = b"no json"
 def _consume(kafka: Any, bundle: Path, client: str) -> Callable[..., Run]:
     """Starts a run to the end, into files."""
 
-    def start(topic: str, out: Path, *, meddle: Any = None, **more: Any) -> Run:
+    def start(topic: str, out: Path, *, intercept: Any = None, **more: Any) -> Run:
         options = {"group": f"{topic}-group", "until_end": True, "to_parquet": out} | more
-        run = {} if meddle is None else {"meddle": meddle}
+        run = {} if intercept is None else {"intercept": intercept}
         return Run(Options([topic], **options), settings(kafka.bootstrap), client=client, model=bundle, **run)
 
     return start
@@ -55,10 +55,10 @@ def _admin(kafka: Any, client: str) -> Iterator[Admin]:
     admin.close()
 
 
-def make_anew(bootstrap: str, topic: str) -> None:
+def recreate(bootstrap: str, topic: str) -> None:
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         admin.delete_topics([topic])
-        await_(lambda: topic not in admin.list_topics(), "the topic is gone")
+        wait_until(lambda: topic not in admin.list_topics(), "the topic is gone")
         wanted = {topic: {"num_partitions": 1, "replication_factor": 1, "configs": {}}}
         admin.create_topics(wanted, wait_for_metadata=True)
 
@@ -67,7 +67,7 @@ def forget(bootstrap: str, group: str) -> None:
     """Delete a group, as the broker does after ``offsets.retention.minutes`` of standstill."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         admin.delete_groups([group])
-        await_(lambda: not admin.list_group_offsets(group).get(group), "the offsets are gone")
+        wait_until(lambda: not admin.list_group_offsets(group).get(group), "the offsets are gone")
 
 
 def numbers(out: Path) -> Counter[int]:
@@ -90,7 +90,7 @@ def send_bad(bootstrap: str, topic: str, count: int) -> None:
 
 
 def restamp(out: Path, **changes: str | None) -> None:
-    """Give files other metadata; None takes it out, as files of sentstream 0.1 have none."""
+    """Change the files' metadata; None removes it, as in files of sentstream 0.1."""
     for path in out.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
         metadata = dict(table.schema.metadata)
@@ -102,7 +102,7 @@ def restamp(out: Path, **changes: str | None) -> None:
 
 
 class TestTopics:
-    def test_both_clients_know_the_ids(self, kafka: Any, topic: Any, admin: Admin) -> None:
+    def test_both_clients_report_topic_ids(self, kafka: Any, topic: Any, admin: Admin) -> None:
         name = topic()
         (found,) = admin.origins([name, new_name()]).items()
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as other:
@@ -110,7 +110,7 @@ class TestTopics:
         assert found[0] == name
         assert found[1].cluster == cluster
         assert len(found[1].topic) == 22
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         again = admin.origins([name])[name]
         assert again.cluster == cluster
         assert again.topic != found[1].topic
@@ -118,24 +118,24 @@ class TestTopics:
         assert python.origins([name]) == {name: again}
         python.close()
 
-    def test_a_topic_that_was_made_anew_is_refused_and_another_directory_has_it_whole(
+    def test_recreated_topic_is_rejected_but_fits_a_new_directory(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
         fill_tweets(kafka.bootstrap, name, range(40))
         consume(name, out).ended()
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # longer than before
         with pytest.raises(TopicChangedError, match="so it was deleted and recreated") as caught:
             consume(name, out).ended()
         assert caught.value.exit_code == 79
         assert str(out) in caught.value.message
         assert "another --to-parquet directory" in str(caught.value)
-        assert numbers(out) == once_each(40)
+        assert numbers(out) == exactly_once(40)
         consume(name, tmp_path / "other").ended()
-        assert numbers(tmp_path / "other") == once_each(100)
+        assert numbers(tmp_path / "other") == exactly_once(100)
 
-    def test_another_clusters_topic_of_that_name_is_refused(
+    def test_topic_of_another_cluster_is_rejected(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -145,7 +145,7 @@ class TestTopics:
         with pytest.raises(TopicChangedError, match="from cluster AAAAAAAAAAAAAAAAAAAAAA, not "):
             consume(name, out, group=new_name()).ended()
 
-    def test_files_that_say_nothing_are_gone_on_with_if_they_hold_the_topics_records(
+    def test_files_without_ids_are_continued_if_records_match(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -155,25 +155,25 @@ class TestTopics:
         fill_tweets(kafka.bootstrap, name, range(20, 30))
         run = consume(name, out)
         run.ended()
-        assert numbers(out) == once_each(30)
+        assert numbers(out) == exactly_once(30)
         (warning,) = (line for line in run.warnings if "do not record their topic" in line)
         assert f"their records match those of {name}-0" in warning
         assert [line for line in run.warnings if "do not record their topic" in line] == [warning]
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # the same values at the same offsets, at another time
         restamp(out, cluster_id=None, topic_id=None)
         with pytest.raises(TopicChangedError, match="other records at its offsets"):
             consume(name, out).ended()
-        assert numbers(out) == once_each(30)
+        assert numbers(out) == exactly_once(30)
 
-    def test_a_topic_that_is_made_anew_while_it_is_read_is_noticed(
+    def test_topic_recreated_while_reading_is_detected(
         self, kafka: Any, topic: Any, tmp_path: Path, admin: Admin
     ) -> None:
         name, warnings = topic(), list[str]()
         provenance = Provenance(make(tmp_path), lambda: admin, lambda topic: f"{topic}.dlq", warnings.append)
         provenance.check([Partition(name, 0)])
         provenance.check_again([name])
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         for check in provenance.check_again, lambda topics: provenance.check([Partition(*topics, 0)]):
             with pytest.raises(
                 TopicChangedError, match=f"{name} was deleted and recreated while it was read"
@@ -182,15 +182,15 @@ class TestTopics:
         assert warnings == []
 
 
-class TestOffsetsThatAreGone:
-    """After a week of standstill the group has none; rows and dead letters go on where they end."""
+class TestExpiredOffsets:
+    """After an idle week the group has no offsets; rows and dead letters continue at their end."""
 
     def forgotten(self, kafka: Any, name: str, run: Callable[[], Run]) -> Recorder:
         forget(kafka.bootstrap, f"{name}-group")
         return run().ended()
 
     @pytest.mark.parametrize("by", [[], ["date", "hour"]])
-    def test_nothing_is_written_again(
+    def test_rows_are_not_rewritten(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any, by: list[str]
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -201,14 +201,14 @@ class TestOffsetsThatAreGone:
         for _ in range(2):
             self.forgotten(kafka, name, lambda: consume(name, out, **options))
             assert letters(kafka.bootstrap, name) == [20, 21, 22, 23, 24]
-            assert numbers(out) == once_each(20)
+            assert numbers(out) == exactly_once(20)
         fill_tweets(kafka.bootstrap, name, range(20, 30))
         send_bad(kafka.bootstrap, name, 2)
         self.forgotten(kafka, name, lambda: consume(name, out, **options))
         assert letters(kafka.bootstrap, name) == [20, 21, 22, 23, 24, 35, 36]
-        assert numbers(out) == once_each(30)
+        assert numbers(out) == exactly_once(30)
 
-    def test_dead_letters_behind_the_last_row_are_not_written_again(
+    def test_trailing_dead_letters_are_not_rewritten(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -221,54 +221,54 @@ class TestOffsetsThatAreGone:
         self.forgotten(kafka, name, lambda: consume(name, out, max_messages=6, until_end=False))
         self.forgotten(kafka, name, lambda: consume(name, out))
         assert letters(kafka.bootstrap, name) == list(range(10, 18))
-        assert numbers(out) == once_each(10)
+        assert numbers(out) == exactly_once(10)
         assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 18}
 
-    def test_dead_letters_that_a_crash_kept_from_being_written_are(
+    def test_dead_letters_lost_in_a_crash_are_written(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
-        """Killed between a file's name and the transaction, and then a week of standstill."""
+        """Killed between the file's final name and the transaction, followed by an idle week."""
         name, out = topic(), tmp_path / "out"
         send_bad(kafka.bootstrap, name, 2)
         fill_tweets(kafka.bootstrap, name, range(10))
         consume(name, out).ended()
         send_bad(kafka.bootstrap, name, 2)
         fill_tweets(kafka.bootstrap, name, range(10, 20))
-        crash = Once(RuntimeError("killed"))
+        crash = FailsAtFirst(RuntimeError("killed"))
         with pytest.raises(RuntimeError, match="killed"):
-            consume(name, out, meddle=meddling(producer={"send": crash})).ended()
-        assert numbers(out) == once_each(20)
+            consume(name, out, intercept=intercepting(producer={"send": crash})).ended()
+        assert numbers(out) == exactly_once(20)
         assert letters(kafka.bootstrap, name) == [0, 1]
-        await_(lambda: self.empty(kafka, f"{name}-group"), "the group has no member")
+        wait_until(lambda: self.empty(kafka, f"{name}-group"), "the group has no member")
         self.forgotten(kafka, name, lambda: consume(name, out))
         assert letters(kafka.bootstrap, name) == [0, 1, 12, 13]
-        assert numbers(out) == once_each(20)
+        assert numbers(out) == exactly_once(20)
 
     def empty(self, kafka: Any, group: str) -> bool:
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
             return admin.describe_groups([group])[group]["group_state"] in ("Empty", "Dead")
 
-    def test_letters_of_another_topic_of_that_name_are_others(
+    def test_letters_of_a_recreated_topic_do_not_count(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name = topic()
         fill_tweets(kafka.bootstrap, name, range(20))
         send_bad(kafka.bootstrap, name, 1)
         consume(name, tmp_path / "old").ended()
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(5))
         consume(name, tmp_path / "new").ended()
         send_bad(kafka.bootstrap, name, 1)
         self.forgotten(kafka, name, lambda: consume(name, tmp_path / "new"))
         assert letters(kafka.bootstrap, name) == [5, 20]
-        assert numbers(tmp_path / "new") == once_each(5)
+        assert numbers(tmp_path / "new") == exactly_once(5)
 
 
 class TestGroups:
-    """A group's offsets say which topic they are of."""
+    """A group's offsets record the id of their topic."""
 
     @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-    def test_offsets_of_another_topic_of_that_name_are_refused(
+    def test_offsets_of_a_recreated_topic_are_rejected(
         self, kafka: Any, topic: Any, bundle: Path, client: str, admin: Admin, guarantee: Any
     ) -> None:
         name = topic()
@@ -285,8 +285,8 @@ class TestGroups:
             (found,) = other.list_group_offsets(options.group)[options.group].values()
             assert found.metadata.rstrip("\0") == note
             # Each with a zero byte at its end, which librdkafka's binding may read on behind.
-            for noted in "", "another program's\0", f"{note}\0":
-                other.alter_group_offsets(options.group, {place: OffsetAndMetadata(5, noted, -1)})
+            for metadata in "", "another program's\0", f"{note}\0":
+                other.alter_group_offsets(options.group, {place: OffsetAndMetadata(5, metadata, -1)})
                 assert consume().records == found.offset - 5
             stale = OffsetAndMetadata(5, f"{note[:-1]}\0", -1)
             other.alter_group_offsets(options.group, {place: stale})
@@ -297,7 +297,7 @@ class TestGroups:
             assert (caught.value.exit_code, "--group" in str(caught.value)) == (79, True)
             assert other.list_group_offsets(options.group)[options.group][place] == stale
 
-    def test_a_broker_forgets_the_offsets_of_a_topic_that_is_deleted(
+    def test_broker_deletes_offsets_with_the_topic(
         self, kafka: Any, topic: Any, bundle: Path, client: str
     ) -> None:
         """So a topic that was recreated is read from its beginning."""
@@ -305,7 +305,7 @@ class TestGroups:
         fill_tweets(kafka.bootstrap, name, range(20))
         options = Options([name], group=f"{name}-group", until_end=True, to_topic=results)
         Run(options, settings(kafka.bootstrap), client=client, model=bundle).ended()
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(20, 60))
         assert Run(options, settings(kafka.bootstrap), client=client, model=bundle).ended().records == 40
-        assert counted(kafka.bootstrap, results) == once_each(60)
+        assert counted(kafka.bootstrap, results) == exactly_once(60)

@@ -24,7 +24,7 @@ class Clock:
 
 
 def texts(good: int, bad: int, *, unknown: int = 0) -> Distribution:
-    """Good ones score 0.9, bad ones 0.6; each has ten words."""
+    """Return texts of ten words each; good ones score 0.9, bad ones 0.6."""
     scores = [0] * BINS
     scores[18], scores[12] = good, bad
     return Distribution(
@@ -51,7 +51,7 @@ class Watched:
         }
 
 
-def test_nothing_was_seen() -> None:
+def test_nothing_seen() -> None:
     assert Watched(texts(1_000, 1_000)).shown() == {"window_seconds": 60.0, "texts": 0}
 
 
@@ -69,7 +69,7 @@ def test_shares_means_and_unknown_words_of_a_window() -> None:
     }
 
 
-def test_what_is_older_than_the_window_is_forgotten() -> None:
+def test_old_texts_leave_the_window() -> None:
     watched = Watched()
     watched.add(texts(10, 0))
     watched.clock.now += 40
@@ -82,7 +82,7 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert watched.shown() == {"window_seconds": 60.0, "texts": 0}
 
 
-def test_a_long_run_keeps_no_more_than_its_window() -> None:
+def test_long_run_keeps_no_more_than_its_window() -> None:
     watched = Watched()
     for _ in range(1_000):
         watched.add(texts(1, 0))
@@ -103,7 +103,7 @@ def test_distance_from_the_reference_is_small_until_the_stream_changes() -> None
     assert all(far[f"psi/{of}/reference"] > PSI_LARGE for of in ("labels", "scores", "words"))
 
 
-def test_too_few_texts_are_far_from_nothing() -> None:
+def test_no_distance_with_too_few_texts() -> None:
     watched = Watched(texts(50_000, 50_000))
     watched.add(texts(LEAST_TEXTS - 1, 0))
     assert not any(name.startswith("psi") for name in watched.shown())
@@ -127,7 +127,7 @@ def test_unknown_words_that_are_not_counted_are_not_shown() -> None:
     }
 
 
-def test_it_is_said_what_the_distance_is_from_and_labels_are_left_out_where_uncertain_is_one() -> None:
+def test_baseline_is_named_and_abstaining_omits_labels() -> None:
     watched = Watched(texts(5_000, 5_000), name="training", labels=False)
     watched.add(texts(1_000, 1_000))
     assert set(watched.drift.distances()) == {"scores", "words"}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from kafka_runs import (
-    Once,
+    FailsAtFirst,
     Run,
-    await_,
     fill_tweets,
-    meddling,
+    intercepting,
     settings,
+    wait_until,
 )
 from kafka_tools import new_name
 
@@ -37,7 +37,7 @@ class Clock:
 
 
 class Watched:
-    """Health with a clock that stands still, and partitions that are ours."""
+    """Health with a fake clock and assigned partitions."""
 
     def __init__(self, *partitions: Partition, limit: float = 60.0, hold: float = 0.0) -> None:
         self.clock = Clock()
@@ -46,7 +46,7 @@ class Watched:
             self.health.rebalanced("assigned", partitions, partitions)
 
     def after(self, seconds: float, lag: Mapping[Partition, int], **offsets: int) -> str | None:
-        """What is the matter when so long later these lags are told."""
+        """The health reason when these lags are reported after so many seconds."""
         self.clock.now += seconds
         self.health.lags(lag)
         return self.health.reason()
@@ -57,8 +57,8 @@ class Watched:
         self.health.committed(Committed({"positive": 1}, offsets=named))
 
 
-class TestByTheClock:
-    def test_a_partition_without_progress_is_named_with_what_is_left_and_since_when(self) -> None:
+class TestTiming:
+    def test_stuck_partition_is_named_with_lag_and_time(self) -> None:
         watched = Watched(ONE, TWO)
         assert watched.after(60, {ONE: 7, TWO: 0}) is None
         assert watched.after(15, {ONE: 9, TWO: 0}) == (
@@ -66,19 +66,19 @@ class TestByTheClock:
             " and is 9 records behind the end"
         )
 
-    def test_all_that_are_stuck_are_named(self) -> None:
+    def test_all_stuck_partitions_are_named(self) -> None:
         reason = Watched(ONE, TWO).after(61, {ONE: 1, TWO: 2})
         assert reason is not None
         assert "tweets-0 has made no progress for 61 s" in reason
         assert "; tweets-1 has made no progress for 61 s" in reason
 
-    def test_a_commit_is_progress(self) -> None:
+    def test_commit_is_progress(self) -> None:
         watched = Watched(ONE)
         for offset in range(1, 10):
             assert watched.after(50, {ONE: 1000}) is None
             watched.commit(tweets_0=offset)
 
-    def test_a_commit_of_another_partition_is_not(self) -> None:
+    def test_commit_of_another_partition_is_not_progress(self) -> None:
         watched = Watched(ONE, TWO)
         for offset in 1, 2:
             watched.after(31, {ONE: 5, TWO: 5})
@@ -88,14 +88,14 @@ class TestByTheClock:
         assert "tweets-0" in reason
         assert "tweets-1" not in reason
 
-    def test_nor_one_that_comes_no_further(self) -> None:
+    def test_commit_without_advance_is_not_progress(self) -> None:
         watched = Watched(ONE)
         watched.commit(tweets_0=5)
         assert watched.after(31, {ONE: 5}) is None
         watched.commit(tweets_0=5)
         assert watched.after(31, {ONE: 5})
 
-    def test_an_abort_is_not_and_its_reason_is_told(self) -> None:
+    def test_abort_is_not_progress_and_its_reason_is_reported(self) -> None:
         watched = Watched(ONE)
         for _ in range(6):
             assert watched.after(10, {ONE: 5}) is None
@@ -104,24 +104,24 @@ class TestByTheClock:
         assert reason is not None
         assert reason.endswith("; the last transaction was aborted: the coordinator has moved")
 
-    def test_nothing_to_do_is_well_for_ever(self) -> None:
+    def test_idle_is_healthy_forever(self) -> None:
         watched = Watched(ONE)
         assert all(watched.after(50, {ONE: 0}) is None for _ in range(100))
         assert watched.after(50, {ONE: 1}) is None  # the time counts from when there was something
         assert watched.after(11, {ONE: 1})
 
-    def test_no_partitions_is_well_for_ever(self) -> None:
+    def test_no_partitions_is_healthy_forever(self) -> None:
         watched = Watched(ONE)
         watched.health.rebalanced("revoked", [ONE], [])
         assert all(watched.after(50, {}) is None for _ in range(10))
 
-    def test_one_whose_offsets_are_not_known_is_not_well(self) -> None:
+    def test_unknown_offsets_are_unhealthy(self) -> None:
         assert Watched(ONE, TWO).after(61, {TWO: 0}) == (
             "tweets-0 has made no progress for 61 s, since 2023-11-14T22:13:34Z, and its lag is unknown"
         )
 
     @pytest.mark.parametrize("kind", ["revoked", "lost"])
-    def test_going_and_coming_back_is_no_progress(self, kind: Any) -> None:
+    def test_reassignment_is_not_progress(self, kind: Any) -> None:
         watched = Watched(ONE)
         for _ in range(3):
             assert watched.after(19, {ONE: 5}) is None
@@ -130,7 +130,7 @@ class TestByTheClock:
             watched.health.rebalanced("assigned", [ONE], [ONE])
         assert watched.after(1, {ONE: 5})
 
-    def test_one_that_was_away_for_long_begins_anew(self) -> None:
+    def test_returning_partition_starts_over(self) -> None:
         watched = Watched(ONE)
         watched.health.rebalanced("revoked", [ONE], [])
         watched.clock.now += 61
@@ -143,7 +143,7 @@ class TestByTheClock:
         assert all(watched.after(60, {ONE: 5}) is None for _ in range(6))
         assert watched.after(1, {ONE: 5})
 
-    def test_a_loop_that_says_nothing_is_stuck_with_all_its_partitions(self) -> None:
+    def test_silent_loop_is_stuck_with_all_partitions(self) -> None:
         watched = Watched(TWO, ONE, hold=300)
         watched.clock.now += 75
         assert watched.health.reason() == (
@@ -152,12 +152,12 @@ class TestByTheClock:
         )
         assert watched.after(0, {ONE: 0, TWO: 0}) is None
 
-    def test_joining_may_take_long(self) -> None:
+    def test_joining_may_take_a_while(self) -> None:
         watched = Watched()
         watched.clock.now += 10_000
         assert watched.health.reason() is None
 
-    def test_ready_once_the_group_is_joined_even_without_partitions(self) -> None:
+    def test_ready_once_joined_even_without_partitions(self) -> None:
         health = Health()
         assert health.waiting() == "has not joined the consumer group yet"
         health.lags({})
@@ -170,7 +170,7 @@ class TestByTheClock:
 
 
 class Case:
-    """A run that is watched with a clock of its own."""
+    """A monitored run with its own clock."""
 
     def __init__(self, run: Callable[[Health], Run]) -> None:
         self.clock = Clock()
@@ -180,17 +180,17 @@ class Case:
     def later(self) -> None:
         """Let more than the limit pass, and wait until the loop has reported since."""
         self.clock.now += 301
-        told = len(self.run.seen.lag)
-        self.run.until(lambda: len(self.run.seen.lag) >= told + 2, "two reports")
+        seen = len(self.run.seen.lag)
+        self.run.until(lambda: len(self.run.seen.lag) >= seen + 2, "two reports")
 
 
 @pytest.fixture(name="watch")
 def _watch(kafka: Any, bundle: Path) -> Iterator[Callable[..., Case]]:
-    """Starts a run that is watched, which ends with the test."""
+    """Starts a monitored run, which ends with the test."""
     cases: list[Case] = []
 
     def start(topic: str, *, given: Mapping[str, Any] | None = None, **more: Any) -> Case:
-        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "intercept") if name in more}
         options = Options([topic], **({"group": f"{topic}-group"} | more))
         configured = settings(kafka.bootstrap, **(given or {}))
         cases.append(Case(lambda health: Run(options, configured, model=bundle, observer=health, **run)))
@@ -203,8 +203,8 @@ def _watch(kafka: Any, bundle: Path) -> Iterator[Callable[..., Case]]:
         case.run.__exit__(None, None, None)
 
 
-class Deaf:
-    """A consumer that gets nothing of one partition, as from a leader that does not answer."""
+class UnresponsiveConsumer:
+    """A consumer that receives nothing from one partition, as if its leader did not answer."""
 
     def __init__(self, inner: Any, partition: Partition) -> None:
         self._inner, self._partition = inner, partition
@@ -212,16 +212,16 @@ class Deaf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def poll(self, seconds: float, most: int) -> Any:
-        found = self._inner.poll(seconds, most)
+    def poll(self, seconds: float, limit: int) -> Any:
+        found = self._inner.poll(seconds, limit)
         return [one for one in found if (one.topic, one.partition) != self._partition]
 
     def positions(self) -> dict[Partition, int]:
         return {one: at for one, at in self._inner.positions().items() if one != self._partition}
 
 
-def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
-    class Between:
+def unresponsive_for(partition: Partition) -> Callable[[Consumption], Consumption]:
+    class InterceptingClient:
         def __init__(self, client: Client) -> None:
             self._client = client
 
@@ -229,18 +229,16 @@ def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
             return getattr(self._client, name)
 
         def consumer(self, group: str, **options: Any) -> Any:
-            return Deaf(self._client.consumer(group, **options), partition)
+            return UnresponsiveConsumer(self._client.consumer(group, **options), partition)
 
-    return lambda consumption: replace(consumption, client=Between(consumption.client))  # type: ignore[arg-type]
+    return lambda consumption: replace(consumption, client=InterceptingClient(consumption.client))  # type: ignore[arg-type]
 
 
-def test_one_partition_is_stuck_among_others_that_are_well(
-    kafka: Any, topic: Any, watch: Any, client: str
-) -> None:
+def test_one_stuck_partition_among_healthy_ones(kafka: Any, topic: Any, watch: Any, client: str) -> None:
     name = topic(3)
     stuck = Partition(name, 1)
     fill_tweets(kafka.bootstrap, name, range(10), partition=1)
-    case = watch(name, client=client, meddle=deaf_to(stuck))
+    case = watch(name, client=client, intercept=unresponsive_for(stuck))
     case.run.joined(3)
     fill_tweets(kafka.bootstrap, name, range(10, 30), partition=0)
     case.run.until(lambda: case.run.seen.records >= 20)
@@ -252,14 +250,14 @@ def test_one_partition_is_stuck_among_others_that_are_well(
     assert reason.endswith("and is 10 records behind the end")
 
 
-def test_aborts_without_an_end_are_no_life(
+def test_endless_aborts_are_unhealthy(
     kafka: Any, topic: Any, watch: Any, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sentstream.kafka.consume.loop._MOST_STALE", 10**9)
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(5), partition=0)
-    stale = Once(StaleGenerationError("for a test"), 10**9)
-    case = watch(name, client=client, meddle=meddling(producer={"commit": stale}))
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 10**9)
+    case = watch(name, client=client, intercept=intercepting(producer={"commit": stale}))
     case.run.until(lambda: len(case.run.seen.reasons) >= 2, "two aborts")
     assert case.health.reason() is None
     case.later()
@@ -273,7 +271,7 @@ def test_aborts_without_an_end_are_no_life(
     assert case.health.reason() is None
 
 
-def test_idle_partitions_are_well_also_where_markers_stand_at_the_end_and_another_is_busy(
+def test_idle_partitions_with_trailing_markers_are_healthy(
     kafka: Any, topic: Any, watch: Any, client: str
 ) -> None:
     name, go = topic(3), threading.Event()
@@ -299,10 +297,12 @@ def test_idle_partitions_are_well_also_where_markers_stand_at_the_end_and_anothe
         assert case.health.reason() is None
 
 
-def test_who_has_no_partition_is_ready_and_well(kafka: Any, topic: Any, watch: Any, client: str) -> None:
+def test_instance_without_partitions_is_ready_and_healthy(
+    kafka: Any, topic: Any, watch: Any, client: str
+) -> None:
     name = topic(1)
     cases = [watch(name, client=client) for _ in range(2)]
-    await_(lambda: any(case.run.seen.owned for case in cases))
+    wait_until(lambda: any(case.run.seen.owned for case in cases))
     for case in cases:
         case.run.until(lambda case=case: len(case.run.seen.lag) >= 2)  # type: ignore[misc]
         case.run.until(lambda case=case: case.health.waiting() is None, "it is ready")  # type: ignore[misc]

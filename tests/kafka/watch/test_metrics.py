@@ -118,7 +118,7 @@ class TestMetrics:
         assert found["sentstream_truncated_total"] == 8
         assert found["sentstream_commits_total"] == 2
 
-    def test_the_results_sum_up_to_the_records(self, metrics: Metrics) -> None:
+    def test_results_add_up_to_the_records(self, metrics: Metrics) -> None:
         metrics.committed(BATCH)
         found = scrape(metrics)
         results = [value for name, value in found.items() if name.startswith("sentstream_messages_total")]
@@ -137,7 +137,7 @@ class TestMetrics:
         assert found["sentstream_batch_seconds_sum"] == pytest.approx(90.2)
         assert found["sentstream_batch_seconds_bucket{le=0.001}"] == 0
 
-    def test_times_are_there_once_there_is_a_time(self, metrics: Metrics) -> None:
+    def test_time_metrics_appear_with_the_first_value(self, metrics: Metrics) -> None:
         last = "sentstream_last_commit_timestamp_seconds{partition=0,topic=tweets}"
         newest = "sentstream_newest_record_timestamp_seconds"
         assert not {last, newest} & scrape(metrics).keys()
@@ -150,7 +150,7 @@ class TestMetrics:
         metrics.committed(Committed({"positive": 1}))
         assert scrape(metrics)[newest] == 1_700_000_000.5
 
-    def test_the_last_commit_is_each_partitions_own_while_it_is_ours(self) -> None:
+    def test_last_commit_is_per_owned_partition(self) -> None:
         wall = Clock(1_700_000_001.0)
         metrics = Metrics(BUILD, wall=wall)
 
@@ -169,7 +169,7 @@ class TestMetrics:
         metrics.rebalanced("revoked", [ONE], [TWO])
         assert shown() == {series(1): 1_700_000_008}
 
-    def test_delays_are_from_the_records_own_times(self, metrics: Metrics) -> None:
+    def test_delays_use_record_timestamps(self, metrics: Metrics) -> None:
         metrics.committed(BATCH)  # at 1_700_000_001: 0.5 s and 10 s old, 8 s ahead, 3 years old, without one
         metrics.committed(Committed({"positive": 1}))
         found = scrape(metrics)
@@ -180,7 +180,7 @@ class TestMetrics:
         assert found[f"{name}_bucket{{le=+Inf}}"] == found[f"{name}_count"] == 4
         assert found[f"{name}_sum"] == pytest.approx(0 + 0.5 + 10 + 100_000_001)
 
-    def test_the_process_that_scores_has_metrics_of_its_own(self) -> None:
+    def test_scoring_process_has_its_own_metrics(self) -> None:
         found = scrape(Metrics(BUILD))
         assert not any(name.startswith("sentstream_scoring_process") for name in found)
         with child([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
@@ -191,13 +191,13 @@ class TestMetrics:
             assert "sentstream_scoring_process_cpu_seconds_total" in found
         assert its not in scrape(metrics)  # when it has ended
 
-    def test_no_series_says_when_another_was_created(self, metrics: Metrics) -> None:
+    def test_no_created_series(self, metrics: Metrics) -> None:
         metrics.committed(BATCH)
         with Server(metrics, 0, host="127.0.0.1") as server:
             for accepted in "text/plain", "application/openmetrics-text;version=1.0.0":
                 assert "_created" not in ask(server, "/metrics", Accept=accepted).text
 
-    def test_lag_of_partitions_that_are_no_longer_ours_disappears(self, metrics: Metrics) -> None:
+    def test_lag_of_revoked_partitions_disappears(self, metrics: Metrics) -> None:
         def shown() -> dict[str, float]:
             return {n: v for n, v in scrape(metrics).items() if n.startswith("sentstream_consumer_lag")}
 
@@ -230,7 +230,7 @@ class TestMetrics:
         assert found["sentstream_assigned_partitions"] == 1
         assert found["sentstream_aborts_total"] == 1
 
-    def test_what_runs_and_in_which_process(self, metrics: Metrics) -> None:
+    def test_build_and_process_info(self, metrics: Metrics) -> None:
         found = scrape(metrics)
         labels = ",".join(f"{name}={value}" for name, value in sorted(BUILD.items()))
         assert found[f"sentstream_build_info{{{labels}}}"] == 1
@@ -248,11 +248,11 @@ class TestMetrics:
                 assert family.documentation.endswith("."), family.name
                 assert family.type in ("counter", "gauge", "histogram"), family.name
 
-    def test_two_do_not_share_anything(self, metrics: Metrics) -> None:
+    def test_registries_are_independent(self, metrics: Metrics) -> None:
         Metrics(BUILD).committed(BATCH)
         assert scrape(metrics)["sentstream_commits_total"] == 0
 
-    def test_scrapes_while_partitions_come_and_go(self, metrics: Metrics) -> None:
+    def test_scrapes_during_rebalances(self, metrics: Metrics) -> None:
         stop, failed = threading.Event(), []
 
         def turn() -> None:
@@ -279,7 +279,7 @@ class TestMetrics:
 
 
 class TestServer:
-    def test_health_turns_with_the_clock(self, metrics: Metrics) -> None:
+    def test_health_changes_over_time(self, metrics: Metrics) -> None:
         clock = Clock()
         health = Health(60, clock=clock)
         with Server(metrics, 0, host="127.0.0.1", healthy=health.reason, ready=health.waiting) as server:
@@ -295,7 +295,7 @@ class TestServer:
             health.lags({ONE: 0})
             assert ask(server, "/healthz").status == 200
 
-    def test_a_check_that_fails_is_no_good_news(self, metrics: Metrics) -> None:
+    def test_failing_check_is_unhealthy(self, metrics: Metrics) -> None:
         def broken() -> str | None:
             raise ValueError("two\nlines")
 
@@ -304,7 +304,7 @@ class TestServer:
         assert answer.status == 500
         assert answer.text == "this is a bug: ValueError: two lines\n"
 
-    def test_openmetrics_for_who_asks_for_it(self, metrics: Metrics) -> None:
+    def test_openmetrics_on_request(self, metrics: Metrics) -> None:
         metrics.committed(BATCH)
         with Server(metrics, 0, host="127.0.0.1") as server:
             plain = ask(server, "/metrics")
@@ -317,7 +317,7 @@ class TestServer:
         found = read(openly.text, parse_openmetrics)
         assert found["sentstream_messages_total{result=scored}"] == 7
 
-    def test_gzip_for_who_takes_it(self, metrics: Metrics) -> None:
+    def test_gzip_if_accepted(self, metrics: Metrics) -> None:
         with Server(metrics, 0, host="127.0.0.1") as server:
             packed = ask(server, "/metrics", Accept_Encoding="deflate, gzip")
             small = ask(server, "/healthz", Accept_Encoding="gzip")
@@ -326,7 +326,7 @@ class TestServer:
         assert "content-encoding" not in small.headers
         assert small.text == "ok\n"
 
-    def test_an_index_and_404_for_the_rest(self, metrics: Metrics) -> None:
+    def test_index_and_404_for_the_rest(self, metrics: Metrics) -> None:
         with Server(metrics, 0, host="127.0.0.1") as server:
             index, lost = ask(server, "/"), ask(server, "/nothing")
             assert ask(server, "/healthz?verbose=1").status == 200
@@ -337,7 +337,7 @@ class TestServer:
         assert lost.text == "not found; available: /metrics, /healthz, /readyz\n"
 
     @pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/nothing"])
-    def test_head_is_get_without_the_body(self, metrics: Metrics, path: str) -> None:
+    def test_head_request(self, metrics: Metrics, path: str) -> None:
         with Server(metrics, 0, host="127.0.0.1") as server:
             full, head = ask(server, path), ask(server, path, method="HEAD")
         assert head.body == b""
@@ -345,9 +345,7 @@ class TestServer:
         assert head.headers["content-type"] == full.headers["content-type"]
         assert int(head.headers["content-length"]) > 0
 
-    def test_it_says_nothing_on_the_console(
-        self, metrics: Metrics, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_server_logs_nothing(self, metrics: Metrics, capfd: pytest.CaptureFixture[str]) -> None:
         with Server(metrics, 0, host="127.0.0.1") as server:
             ask(server, "/metrics")
             ask(server, "/nothing")
@@ -361,11 +359,11 @@ class TestServer:
             assert ask(server, "/healthz").status == 200
         assert capfd.readouterr() == ("", "")
 
-    def test_it_does_not_say_which_python_it_is(self, metrics: Metrics) -> None:
+    def test_server_hides_its_version(self, metrics: Metrics) -> None:
         with Server(metrics, 0, host="127.0.0.1") as server:
             assert ask(server, "/").headers["server"].strip() == "sentstream"
 
-    def test_a_client_that_says_nothing_holds_up_neither_others_nor_the_end(self, metrics: Metrics) -> None:
+    def test_silent_client_blocks_nothing(self, metrics: Metrics) -> None:
         with socket.socket() as silent:
             with Server(metrics, 0, host="127.0.0.1") as server:
                 silent.connect(("127.0.0.1", server.port))
@@ -373,7 +371,7 @@ class TestServer:
                 begun = time.monotonic()
             assert time.monotonic() - begun < 5
 
-    def test_after_the_block_nothing_is_left(self, metrics: Metrics) -> None:
+    def test_server_is_closed_after_the_block(self, metrics: Metrics) -> None:
         with Server(metrics, 0, host="127.0.0.1") as server:
             port = server.port
             assert any(thread.name == "sentstream-metrics" for thread in threading.enumerate())
@@ -385,7 +383,7 @@ class TestServer:
             assert server.port == port
             assert ask(server, "/healthz").status == 200
 
-    def test_a_port_that_is_taken(self, metrics: Metrics) -> None:
+    def test_port_in_use(self, metrics: Metrics) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -398,24 +396,24 @@ class TestServer:
         assert caught.value.hint == "choose another port, or 0 for any free port"
 
     @pytest.mark.parametrize(("port", "host"), [(70_000, "127.0.0.1"), (-1, "127.0.0.1"), (0, "203.0.113.1")])
-    def test_what_cannot_be_listened_on(self, metrics: Metrics, port: int, host: str) -> None:
+    def test_invalid_addresses(self, metrics: Metrics, port: int, host: str) -> None:
         with (
             pytest.raises(UsageError, match=f"--metrics-port {port}: cannot listen on {host}: "),
             Server(metrics, port, host=host),
         ):
             pass
 
-    def test_all_addresses_of_ipv4_unless_told_otherwise(self, metrics: Metrics) -> None:
+    def test_all_ipv4_addresses_by_default(self, metrics: Metrics) -> None:
         with Server(metrics, 0) as server:
             assert ask(server, "/healthz").text == "ok\n"
 
-    def test_and_of_ipv6_at_the_same_time(self, metrics: Metrics) -> None:
+    def test_ipv6_at_the_same_time(self, metrics: Metrics) -> None:
         need_ipv6()
         with Server(metrics, 0) as server:
             for host in "127.0.0.1", "::1":
                 assert ask(server, "/healthz", host=host).text == "ok\n"
 
-    def test_without_ipv6_those_of_ipv4(self, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ipv4_only_without_ipv6(self, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
         create = socket.create_server
 
         def create_server(address: Any, *, family: int, dualstack_ipv6: bool) -> socket.socket:
@@ -427,7 +425,7 @@ class TestServer:
         with Server(metrics, 0) as server:
             assert ask(server, "/healthz").text == "ok\n"
 
-    def test_one_address_is_the_only_one(self, metrics: Metrics) -> None:
+    def test_single_address_only(self, metrics: Metrics) -> None:
         need_ipv6()
         for host, other in ("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("0.0.0.0", "::1"):
             with Server(metrics, 0, host=host) as server:
@@ -436,12 +434,12 @@ class TestServer:
                     ask(server, "/healthz", host=other)
 
     @pytest.mark.parametrize("host", ["203.0.113.1", "::g"])
-    def test_an_address_of_another_machine_gets_its_own_hint(self, metrics: Metrics, host: str) -> None:
+    def test_foreign_address_has_its_own_hint(self, metrics: Metrics, host: str) -> None:
         with pytest.raises(UsageError) as caught, Server(metrics, 0, host=host):
             pass
         assert caught.value.hint == "--metrics-host takes an address of this machine, e.g. 127.0.0.1 or ::1"
 
-    def test_a_port_that_another_has_on_ipv4_alone_is_taken(self, metrics: Metrics) -> None:
+    def test_port_used_on_ipv4_only_is_in_use(self, metrics: Metrics) -> None:
         with socket.create_server(("0.0.0.0", 0)) as taken:
             port = taken.getsockname()[1]
             with (

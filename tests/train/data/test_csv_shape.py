@@ -50,7 +50,7 @@ SHAPES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_official_file_in_every_shape(name: str, tmp_path: Path) -> None:
+def test_official_file_in_every_shape(name: str, tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_bytes(SHAPES[name])
     data = read_labeled(tmp_path / "tweets.csv")
     assert data.text.to_pylist() == TEXTS
@@ -71,7 +71,7 @@ def test_other_files(delimiter: str, encoding: str, tmp_path: Path) -> None:
     assert found.sources[0].broken == 2 * few
 
 
-def test_a_whole_file_of_latin_1(tmp_path: Path) -> None:
+def test_whole_latin_1_file(tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_bytes(table(PLAIN * 5, ["text", "label"]).encode("latin-1"))
     assert read_labeled(tmp_path / "tweets.csv").text.to_pylist() == TEXTS * 5
 
@@ -87,7 +87,7 @@ def test_a_whole_file_of_latin_1(tmp_path: Path) -> None:
         (["0.5", "Joy", "joy"], ("0.5", "Joy", "joy")),
     ],
 )
-def test_labels_as_they_are_meant(given: list[str], expected: tuple[str, ...], tmp_path: Path) -> None:
+def test_label_meanings(given: list[str], expected: tuple[str, ...], tmp_path: Path) -> None:
     rows = [[f"text {n}", label] for n, label in enumerate(given)]
     (tmp_path / "tweets.csv").write_text(table(rows, ["text", "label"]))
     assert read_labeled(tmp_path / "tweets.csv").labels == expected
@@ -101,7 +101,7 @@ def test_labels_as_they_are_meant(given: list[str], expected: tuple[str, ...], t
         (["clean_text", "category"], "name it with --text-column clean_text"),
     ],
 )
-def test_other_names_are_named(header: list[str], hint: str, tmp_path: Path) -> None:
+def test_unknown_column_names_are_listed(header: list[str], hint: str, tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_text(table(PLAIN, header))
     with pytest.raises(ColumnNotFoundError) as caught:
         read_labeled(tmp_path / "tweets.csv")
@@ -116,7 +116,7 @@ def test_other_names_are_named(header: list[str], hint: str, tmp_path: Path) -> 
         (SHAPES["0 and 1"] + SHAPES["as published"], "both polarity 1 and 4"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+def test_unreadable_files_give_one_line(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         read_labeled(tmp_path / "tweets.csv")
@@ -124,12 +124,12 @@ def test_what_cannot_be_read_is_one_line(content: bytes, message: str, tmp_path:
     assert "\n" not in str(caught.value)
 
 
-def test_quotes_inside_of_words_are_marks(tmp_path: Path) -> None:
+def test_quotes_inside_words_are_literal(tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_text('text,label\ntweet is "fun,pos\nplain,neg\n')
     assert read_labeled(tmp_path / "tweets.csv").text.to_pylist() == ['tweet is "fun', "plain"]
 
 
-def test_the_whole_file_says_its_encoding() -> None:
+def test_encoding_comes_from_the_whole_file() -> None:
     """Its first part is ASCII, in which all three are the same."""
     data = b"text,label\n" + b"plain,x\n" * 20_000
     for tail, encoding in (("caf\u00e9,x\n".encode() * 9, "utf-8"), (b"caf\xe9,x\n" * 9, "latin-1")):

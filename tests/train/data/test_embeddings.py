@@ -27,11 +27,11 @@ def vectors_of(path: Path, words: Path | None = None) -> dict[str, list[float]]:
     assert vectors.dtype == np.float32
     assert ids.tolist() == sorted(ids.tolist())
     names = KNOWN.words.to_pylist()
-    return {names[place]: vector for place, vector in zip(ids.tolist(), vectors.tolist(), strict=True)}
+    return {names[index]: vector for index, vector in zip(ids.tolist(), vectors.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize("form", ["glove", "word2vec", "tabs", "gz", "npy", "npy of doubles"])
-def test_every_form_says_the_same(tmp_path: Path, form: str) -> None:
+def test_every_format_is_equal(tmp_path: Path, form: str) -> None:
     path, words, lines = tmp_path / "vectors.txt", None, LINES
     if form == "word2vec":
         lines = [f"{len(LINES)} 2", *(f"{line} " for line in LINES)]  # the original tool ends lines so
@@ -61,7 +61,7 @@ words_of = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(words_of, st.lists(st.floats(-9, 9, width=32), min_size=3, max_size=3), min_size=1))
-def test_what_is_written_is_read(vectors: dict[str, list[float]]) -> None:
+def test_round_trip(vectors: dict[str, list[float]]) -> None:
     import tempfile
 
     vocabulary = Vocabulary(pa.array(["<pad>", "<unk>", *sorted(set(vectors) - {"<pad>", "<unk>"})]))
@@ -73,7 +73,7 @@ def test_what_is_written_is_read(vectors: dict[str, list[float]]) -> None:
         assert vector == vectors[vocabulary.words[place].as_py()]
 
 
-def test_a_word_may_hold_spaces(tmp_path: Path) -> None:
+def test_words_may_contain_spaces(tmp_path: Path) -> None:
     """glove.840B has some."""
     path = tmp_path / "vectors.txt"
     path.write_text("good 1 2\n. . . 3 4\nbad 5 6\n")
@@ -92,7 +92,7 @@ def test_a_word_may_hold_spaces(tmp_path: Path) -> None:
         ("le 1 2\nchat 3 4\n", DataError, "none of the 5 words"),
     ],
 )
-def test_what_holds_no_vectors_is_refused(
+def test_files_without_vectors_are_rejected(
     tmp_path: Path, text: str, kind: type[SentstreamError], message: str
 ) -> None:
     path = tmp_path / "vectors.txt"
@@ -102,7 +102,7 @@ def test_what_holds_no_vectors_is_refused(
     assert "\n" not in str(error.value)
 
 
-def test_a_npy_and_its_words_belong_together(tmp_path: Path) -> None:
+def test_npy_and_words_must_match(tmp_path: Path) -> None:
     path, words = tmp_path / "vectors.npy", tmp_path / "words.txt"
     np.save(path, np.zeros((3, 2), np.float32))
     words.write_text("a\nb\n")
@@ -122,7 +122,7 @@ def test_a_npy_and_its_words_belong_together(tmp_path: Path) -> None:
         open_embeddings(path, words)
 
 
-def test_another_width_is_refused(tmp_path: Path) -> None:
+def test_different_width_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("good 1 2 3\n")
     check_width(open_embeddings(path), 3)

@@ -49,11 +49,11 @@ def parquet(path: Path, **columns: pa.Array) -> Path:
 
 
 def names(data: LabeledData) -> list[str]:
-    return [data.labels[place] for place in data.label]
+    return [data.labels[index] for index in data.label]
 
 
 class TestOfficialFile:
-    def test_reads_all_of_it(self, tmp_path: Path) -> None:
+    def test_reads_the_whole_file(self, tmp_path: Path) -> None:
         data = read_labeled(official(tmp_path / "training.csv"))
         assert data.labels == ("negative", "neutral", "positive")
         assert data.label.dtype == np.int32
@@ -66,14 +66,14 @@ class TestOfficialFile:
         assert len(data) == 4
 
     @pytest.mark.parametrize("name", ["noemoticon", "x.csv", "training.1600000.processed.noemoticon.csv"])
-    def test_is_known_by_its_shape_not_its_name(self, tmp_path: Path, name: str) -> None:
+    def test_detected_by_shape_not_name(self, tmp_path: Path, name: str) -> None:
         assert len(read_labeled(official(tmp_path / name))) == 4
 
     def test_windows_line_ends(self, tmp_path: Path) -> None:
         data = read_labeled(official(tmp_path / "a.csv", newline="\r\n"))
         assert data.text[0].as_py() == OFFICIAL[0][5]
 
-    def test_the_column_may_be_named_as_the_help_page_does(self, tmp_path: Path) -> None:
+    def test_column_may_have_the_documented_name(self, tmp_path: Path) -> None:
         data = read_labeled(official(tmp_path / "a.csv"), label_column="polarity", text_column="text")
         assert names(data)[0] == "negative"
 
@@ -81,16 +81,16 @@ class TestOfficialFile:
         data = read_labeled(official(tmp_path / "a.csv"), label_column="query")
         assert data.labels == ("NO_QUERY", "kindle2")
 
-    def test_an_unknown_column_is_named_with_the_nearest(self, tmp_path: Path) -> None:
+    def test_unknown_column_is_named_with_the_nearest(self, tmp_path: Path) -> None:
         with pytest.raises(ColumnNotFoundError, match="'texts'; did you mean 'text'"):
             read_labeled(official(tmp_path / "a.csv"), text_column="texts")
 
-    def test_a_strange_polarity_names_its_row(self, tmp_path: Path) -> None:
+    def test_unknown_polarity_names_its_row(self, tmp_path: Path) -> None:
         rows = [*OFFICIAL, ("3", *OFFICIAL[0][1:])]
         with pytest.raises(DataError, match=r"row 5: polarity '3'"):
             read_labeled(official(tmp_path / "a.csv", rows))
 
-    def test_a_short_row_is_named(self, tmp_path: Path) -> None:
+    def test_short_row_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a.csv row 5: 2 fields instead of 6") as caught:
             read_labeled(official(tmp_path / "a.csv", [*OFFICIAL, ("0", "1")]))
         assert "\n" not in str(caught.value)
@@ -104,7 +104,7 @@ class TestOfficialFile:
         assert firsts == list(range(100_000))
         assert names(data)[:4] * 25_000 == names(data)
 
-    def test_all_256_bytes_of_latin_1(self, tmp_path: Path) -> None:
+    def test_all_latin_1_bytes(self, tmp_path: Path) -> None:
         text = "".join(chr(code) for code in range(1, 256) if chr(code) not in '\r"')
         data = read_labeled(official(tmp_path / "a.csv", [(*OFFICIAL[0][:5], text), OFFICIAL[1]]))
         assert data.text[0].as_py() == text
@@ -120,7 +120,7 @@ class TestCsv:
         assert names(data) == ["good", "bad", "good"]
         assert data.user is None
 
-    def test_a_text_that_reads_null_is_text(self, tmp_path: Path) -> None:
+    def test_text_that_reads_null_is_text(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text("text,label\nnull,NA\nNaN,x\n007,x\n", "utf-8")
         data = read_labeled(path)
@@ -144,14 +144,14 @@ class TestCsv:
         path.write_bytes(gzip.compress(f"label{mark}text\nx{mark}a\n".encode()))
         assert read_labeled(path).text.to_pylist() == ["a"]
 
-    def test_broken_utf8_is_mended_in_its_row_and_counted(self, tmp_path: Path) -> None:
+    def test_invalid_utf8_is_repaired_and_counted(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_bytes(b"text,label\nok,x\ncaf\xe9,x\n" + "\ufffd,x\n".encode())
         data = read_labeled(path)
         assert data.text.to_pylist() == ["ok", "caf\ufffd", "\ufffd"]
         assert data.sources[0].broken == 1
 
-    def test_rows_without_a_label_are_left_out_and_counted(self, tmp_path: Path) -> None:
+    def test_unlabeled_rows_are_omitted_and_counted(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text('text,label\na,x\nb,\nc,"  "\nd,y\n', "utf-8")
         data = read_labeled(path)
@@ -165,20 +165,20 @@ class TestCsv:
         with pytest.raises(DataError, match=r"row 3: 3 fields instead of 2"):
             read_labeled(path)
 
-    def test_a_quote_that_never_closes(self, tmp_path: Path) -> None:
+    def test_unclosed_quote(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text('text,label\na,x\n"b,y\n' + "c,z\n" * 100, "utf-8")
         with pytest.raises(DataError):
             read_labeled(path)
 
-    def test_columns_of_one_name(self, tmp_path: Path) -> None:
+    def test_duplicate_columns(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text("text,label,text\na,x,b\n", "utf-8")
         with pytest.raises(DataError, match="2 columns named 'text'"):
             read_labeled(path)
 
     @pytest.mark.parametrize("content", [b"", b"\n\n", b"text,label\n", b'"text,label\n', b"\xff\xfet\0"])
-    def test_nothing_to_read(self, tmp_path: Path, content: bytes) -> None:
+    def test_empty_file(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "a.csv"
         path.write_bytes(content)
         with pytest.raises((DataError, ColumnNotFoundError)) as caught:
@@ -194,13 +194,13 @@ class TestCsv:
             read_labeled(path, text_column="tweet", label_column="sentiment", user_column="who")
         assert len(read_labeled(path, text_column="tweet", label_column="sentiment")) == 1
 
-    def test_one_column_cannot_be_two(self, tmp_path: Path) -> None:
+    def test_one_column_cannot_have_two_roles(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text("text,label\na,x\n", "utf-8")
         with pytest.raises(UsageError):
             read_labeled(path, label_column="text")
 
-    def test_a_column_that_is_not_labels(self, tmp_path: Path) -> None:
+    def test_non_label_column(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         path.write_text("text,label\n" + "".join(f"a,{i}\n" for i in range(2000)), "utf-8")
         with pytest.raises(DataError, match="distinct values"):
@@ -217,7 +217,7 @@ class TestCsv:
             max_size=20,
         )
     )
-    def test_what_csv_wrote_comes_back(
+    def test_csv_round_trip(
         self, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
     ) -> None:
         path = tmp_path_factory.mktemp("csv") / "a.csv"
@@ -234,7 +234,7 @@ class TestParquet:
         [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())],
         ids=str,
     )
-    def test_text_of_every_kind(self, tmp_path: Path, kind: pa.DataType) -> None:
+    def test_text_types(self, tmp_path: Path, kind: pa.DataType) -> None:
         texts = pa.array(["a", None, "", "ñ 🎉"], pa.string()).cast(kind)
         labels = pa.array(["y", "x", "x", "y"]).cast(kind)
         data = read_labeled(parquet(tmp_path / "a.parquet", text=texts, label=labels))
@@ -242,7 +242,7 @@ class TestParquet:
         assert data.text.to_pylist() == ["a", None, "", "ñ 🎉"]
         assert names(data) == ["y", "x", "x", "y"]
 
-    def test_bytes_are_text_and_columns_may_be_inside_of_structs(self, tmp_path: Path) -> None:
+    def test_bytes_and_struct_fields(self, tmp_path: Path) -> None:
         text, label = pa.array([b"a", b"caf\xe9", None]), pa.array([b"x", b"y", b"x"])
         user = pa.StructArray.from_arrays([pa.array([b"ann", None, b"bob"])], names=["name"])
         data = pa.StructArray.from_arrays(
@@ -270,21 +270,21 @@ class TestParquet:
         assert names(data) == ["4", "0", "10"]
         assert data.row.tolist() == [0, 1, 3]
 
-    def test_not_a_number_is_no_label(self, tmp_path: Path) -> None:
+    def test_nan_is_not_a_label(self, tmp_path: Path) -> None:
         labels = pa.array([1.0, float("nan")])
         data = read_labeled(parquet(tmp_path / "a.parquet", text=pa.array(["a", "b"]), label=labels))
         assert names(data) == ["1"]
 
     @pytest.mark.parametrize("labels", [pa.array([0.5]), pa.array([[1]]), pa.array([b"x"], pa.binary(1))])
-    def test_labels_of_the_wrong_kind(self, tmp_path: Path, labels: pa.Array) -> None:
+    def test_labels_of_the_wrong_type(self, tmp_path: Path, labels: pa.Array) -> None:
         with pytest.raises(ColumnTypeError, match="label column"):
             read_labeled(parquet(tmp_path / "a.parquet", text=pa.array(["a"]), label=labels))
 
-    def test_text_of_the_wrong_kind(self, tmp_path: Path) -> None:
+    def test_text_of_the_wrong_type(self, tmp_path: Path) -> None:
         with pytest.raises(ColumnTypeError, match="int64, not text"):
             read_labeled(parquet(tmp_path / "a.parquet", text=pa.array([1]), label=pa.array(["x"])))
 
-    def test_users_of_any_kind(self, tmp_path: Path) -> None:
+    def test_user_types(self, tmp_path: Path) -> None:
         users = pa.array([7, None, 8])
         path = parquet(
             tmp_path / "a.parquet", text=pa.array(list("abc")), label=pa.array(list("xyx")), user=users
@@ -293,7 +293,7 @@ class TestParquet:
         assert data.user is not None
         assert data.user.to_pylist() == ["7", None, "8"]
 
-    def test_broken_utf8(self, tmp_path: Path) -> None:
+    def test_invalid_utf8(self, tmp_path: Path) -> None:
         bad = pa.array([b"ok", b"\xff\xfe!", None]).cast(pa.string(), safe=False)
         path = parquet(tmp_path / "a.parquet", text=bad, label=pa.array(["x", "y", "x"]))
         data = read_labeled(path)
@@ -314,7 +314,7 @@ class TestParquet:
             read_labeled(path)
         assert "\n" not in str(caught.value)
 
-    def test_a_flipped_byte_in_a_page(self, tmp_path: Path) -> None:
+    def test_flipped_byte_in_a_page(self, tmp_path: Path) -> None:
         table = pa.table({"text": [f"some words {i}" for i in range(1000)], "label": ["x", "y"] * 500})
         path = tmp_path / "a.parquet"
         pq.write_table(table, path, write_page_checksum=True, use_dictionary=False)
@@ -325,8 +325,8 @@ class TestParquet:
             read_labeled(path)
 
 
-class TestOddFiles:
-    def test_what_is_neither_parquet_nor_csv_is_named(self, tmp_path: Path) -> None:
+class TestUnusualFiles:
+    def test_unsupported_format_is_named(self, tmp_path: Path) -> None:
         table = pa.table({"text": ["a"], "label": ["x"]})
         with (
             pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file,
@@ -339,7 +339,7 @@ class TestOddFiles:
                 read_labeled(tmp_path / name)
 
     @pytest.mark.parametrize("name", [b"caf\xe9.parquet", b"caf\xe9.csv", b"caf\xe9.csv.gz"])
-    def test_a_name_that_is_not_utf_8(self, tmp_path: Path, name: bytes) -> None:
+    def test_name_that_is_not_utf_8(self, tmp_path: Path, name: bytes) -> None:
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
         try:
             path.touch()
@@ -354,7 +354,7 @@ class TestOddFiles:
         assert data.text.to_pylist() == ["hi"]
         assert data.sources[0].name == name.decode("utf-8", "replace")
 
-    def test_a_link_that_leads_nowhere(self, tmp_path: Path) -> None:
+    def test_dangling_link(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").symlink_to("nowhere")
         for path in (tmp_path, tmp_path / "a.csv", tmp_path / "*.csv"):
             with pytest.raises(InputNotFoundError, match=r"a\.csv is a link to nowhere"):
@@ -372,7 +372,7 @@ class TestSeveralFiles:
         second.write_text("text,label,user\nc,negative,eve\nd,positive,\n", "utf-8")
         return first, second
 
-    def test_in_the_order_given(self, tmp_path: Path) -> None:
+    def test_files_in_given_order(self, tmp_path: Path) -> None:
         first, second = self.files(tmp_path)
         data = read_labeled([second, first])
         assert data.text.to_pylist() == ["c", "d", "a", "b"]
@@ -391,19 +391,19 @@ class TestSeveralFiles:
         assert find_files(str(tmp_path / "*.csv")) == [second]
         assert find_files([second, tmp_path, str(tmp_path / "[12].*")]) == [second, first]
 
-    def test_a_file_with_glob_marks_in_its_name(self, tmp_path: Path) -> None:
+    def test_file_with_glob_characters_in_its_name(self, tmp_path: Path) -> None:
         path = tmp_path / "a[1].csv"
         path.write_text("text,label\na,x\n")
         assert find_files(path) == [path]
 
     @pytest.mark.parametrize("given", ["none.csv", "*.csv", "."])
-    def test_nothing_there(self, tmp_path: Path, given: str) -> None:
+    def test_missing_files(self, tmp_path: Path, given: str) -> None:
         with pytest.raises(InputNotFoundError):
             find_files(tmp_path / given)
         with pytest.raises(InputNotFoundError):
             find_files([])
 
-    def test_sources_say_what_was_read(self, tmp_path: Path) -> None:
+    def test_sources_describe_what_was_read(self, tmp_path: Path) -> None:
         first, second = self.files(tmp_path)
         data = read_labeled([first, second], labels=["positive", "negative"])
         assert data.labels == ("positive", "negative")
@@ -415,7 +415,7 @@ class TestSeveralFiles:
         assert one.sha256 == hashlib.sha256(first.read_bytes()).hexdigest() == sha256_of(first)
         assert one.to_dict()["other_labels"] == {"neutral": 1}
 
-    def test_labels_that_are_not_there(self, tmp_path: Path) -> None:
+    def test_missing_labels(self, tmp_path: Path) -> None:
         self.files(tmp_path)
         with pytest.raises(DataError, match="with one of the labels joy"):
             read_labeled(tmp_path, labels=["joy"])
@@ -424,7 +424,7 @@ class TestSeveralFiles:
             with pytest.raises(UsageError):
                 read_labeled(tmp_path, labels=bad)
 
-    def test_unlabeled_only_when_asked_and_not_mixed(self, tmp_path: Path) -> None:
+    def test_unlabeled_only_on_request_and_not_mixed(self, tmp_path: Path) -> None:
         plain = parquet(tmp_path / "plain.parquet", text=pa.array(["a", "b"]))
         with pytest.raises(ColumnNotFoundError):
             read_labeled(plain)
@@ -464,7 +464,7 @@ def test_label_order(given: list[str], ordered: tuple[str, ...]) -> None:
     not Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")).is_dir() and os.environ.get("CI") != "true",
     reason="the data folder (SENTSTREAM_DATA) is not here",
 )
-def test_the_official_test_set() -> None:
+def test_official_test_set() -> None:
     folder = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data"))
     data = read_labeled(folder / "sentiment140/test.parquet")
     assert np.bincount(data.label).tolist() == [177, 139, 182]

@@ -47,7 +47,7 @@ def signs_of(*texts: str | None) -> list[int]:
         ["sooo", "soooooo"],
     ],
 )
-def test_people_see_one_text(texts: list[str]) -> None:
+def test_texts_people_see_as_equal(texts: list[str]) -> None:
     assert len(set(words_of(*texts))) == 1
 
 
@@ -61,12 +61,12 @@ def test_people_see_one_text(texts: list[str]) -> None:
         ["2:1", "2:2", "12"],
     ],
 )
-def test_people_see_several(texts: list[str]) -> None:
+def test_texts_people_see_as_different(texts: list[str]) -> None:
     assert len(set(words_of(*texts))) == len(texts)
     assert NO_TEXT not in words_of(*texts)
 
 
-def test_nothing_repeats_nothing() -> None:
+def test_blank_texts_do_not_repeat() -> None:
     assert words_of(None, "", "  ", "\u3000\n") == [NO_TEXT] * 4
     keys = same_text(pa.array(["a day", "", None, "b"])).words
     assert repeats_of(keys, same_text(pa.array(["", None, "A DAY"])).words).tolist() == [
@@ -77,7 +77,7 @@ def test_nothing_repeats_nothing() -> None:
     ]
 
 
-def test_emoticons_and_emoji_are_told_apart_where_labels_depend_on_them() -> None:
+def test_emoticons_and_emoji_are_distinguished() -> None:
     texts = ("good morning", "Good morning!", "good morning :)", "good morning :-)", "good morning :(")
     assert len(set(words_of(*texts, "good morning 😂"))) == 1
     plain, shouted, happy, nose, sad, *rest = signs_of(*texts, "good morning 😂", "good morning 😭")
@@ -89,7 +89,7 @@ def test_emoticons_and_emoji_are_told_apart_where_labels_depend_on_them() -> Non
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(LETTERS), min_size=1, max_size=6), max_size=8), st.data())
-def test_letters_in_their_order_are_what_a_text_is(found: list[list[str]], data: st.DataObject) -> None:
+def test_only_letters_in_order_matter(found: list[list[str]], data: st.DataObject) -> None:
     marks = st.text(MARKS, max_size=2)
 
     def dressed(letters: list[str]) -> str:
@@ -105,7 +105,7 @@ def test_letters_in_their_order_are_what_a_text_is(found: list[list[str]], data:
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.none() | st.text("ab:)😂 @", max_size=5), min_size=1, max_size=30), st.integers(0, 3))
-def test_a_key_is_the_same_in_any_portion(texts: list[str | None], first: int) -> None:
+def test_keys_do_not_depend_on_portions(texts: list[str | None], first: int) -> None:
     column = pa.array(texts, pa.string())
     whole = same_text(column)
     with pytest.MonkeyPatch.context() as patch:

@@ -75,7 +75,7 @@ def test_each_policy(policy: dict[str, str], left: list[int]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(12, 60))
-def test_nobody_stands_on_both_sides(seed: int, rows: int) -> None:
+def test_users_are_never_on_both_sides(seed: int, rows: int) -> None:
     random = np.random.default_rng(seed)
     people = [None if random.random() < 0.3 else f"u{random.integers(rows // 2)}" for _ in range(rows)]
     texts = [f"@someone{random.integers(9)} text{random.integers(rows // 2)}" for _ in range(rows)]
@@ -96,7 +96,7 @@ def test_nobody_stands_on_both_sides(seed: int, rows: int) -> None:
     )
 
 
-def test_one_text_is_one_text_whatever_its_marks() -> None:
+def test_texts_differing_in_marks_stay_together() -> None:
     texts = [
         "can't wait",
         "can`t wait",
@@ -119,11 +119,11 @@ def test_one_text_is_one_text_whatever_its_marks() -> None:
     assert "mood" not in sides[0] & sides[1]  # one text to whoever learns it by heart
 
 
-def test_as_much_of_a_text_is_read_in_training_as_in_scoring() -> None:
+def test_training_and_scoring_read_the_same_prefix() -> None:
     assert DataConfig().max_chars == DEFAULT_MAX_CHARS
 
 
-def test_a_run_of_before_keeps_its_sides() -> None:
+def test_earlier_run_keeps_its_split() -> None:
     """As the version before ``same_text`` split them, row for row."""
     settings = to_dict(DataConfig())
     del settings["same_text"]
@@ -135,7 +135,7 @@ def test_a_run_of_before_keeps_its_sides() -> None:
     assert (split.report.conflicting, split.report.duplicates, split.report.train) == (106, 98, 192)
 
 
-def test_a_limit_draws_rows_and_a_number_holds_out_that_many() -> None:
+def test_limit_samples_rows_and_a_number_holds_out_that_many() -> None:
     texts = [f"a{n} b{n}" for n in range(1000)]
     split = split_rows(labeled(texts, [0, 1] * 500), DataConfig(limit=400, validation=100), 3)
     assert (split.report.unsampled, split.report.train, split.report.validation) == (600, 300, 100)
@@ -143,14 +143,14 @@ def test_a_limit_draws_rows_and_a_number_holds_out_that_many() -> None:
     assert everything(again) == everything(split)
 
 
-def test_too_little_or_one_class_is_refused() -> None:
+def test_too_few_rows_or_one_class_is_rejected() -> None:
     with pytest.raises(DataError, match="fewer than two labels"):
         split_rows(labeled(FILLER, [1] * 20), HALF, 1)
     with pytest.raises(DataError, match="too few"):
         split_rows(labeled(["x", "y"], [0, 1], ["me", "me"]), HALF, 1)
 
 
-def test_the_vocabulary_is_learned_from_what_is_frequent() -> None:
+def test_vocabulary_has_the_frequent_words() -> None:
     texts = ["not good", "not good", "not bad", "good day", "good day", "good day", "rare"]
     split = split_rows(
         labeled([*texts, *FILLER], [0, 1, 0, 1, 0, 1, 0, *([0, 1] * 10)]),

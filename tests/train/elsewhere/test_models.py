@@ -64,7 +64,7 @@ def tokenizer(**settings: Any) -> Any:
 
 
 class Files:
-    """What people have beside a model."""
+    """The files that people have along with a model."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,7 +93,7 @@ class Files:
         (folder / "tokenizer.pickle").write_bytes(pickle.dumps({"word_index": 1}))
 
     def saved(self, model: Any, name: str = "model.keras") -> Path:
-        """A file of the model, its weights so large that whatever is wrong shows."""
+        """Save the model with weights so large that any mistake shows."""
         random = np.random.default_rng(3)
         for variable in model.variables:
             if variable.dtype == "float32":
@@ -139,7 +139,7 @@ OURS: dict[str, Callable[[], list[Any]]] = {
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_what_our_exporter_knows_runs_at_its_exact_length(kind: str, files: Files, tmp_path: Path) -> None:
+def test_supported_models_run_at_exact_length(kind: str, files: Files, tmp_path: Path) -> None:
     result = exported(files.chain(*OURS[kind]()), tmp_path, files.folder / "tokenizer.json")
     config = result.bundle.config
     assert way(result) == "sentstream's"
@@ -152,7 +152,7 @@ def test_what_our_exporter_knows_runs_at_its_exact_length(kind: str, files: File
     assert "from the text on" in result.bundle.card
 
 
-def test_what_it_does_not_know_goes_through_tf2onnx(files: Files, tmp_path: Path) -> None:
+def test_unsupported_models_use_tf2onnx(files: Files, tmp_path: Path) -> None:
     path = files.chain(
         L.BatchNormalization(),
         L.LSTM(4, return_sequences=True),
@@ -181,7 +181,7 @@ def test_what_it_does_not_know_goes_through_tf2onnx(files: Files, tmp_path: Path
         open_trained(result.bundle.path)
 
 
-def test_fine_tuning_the_bundle_or_the_file_says_the_way_out(
+def test_fine_tuning_a_foreign_model_suggests_an_alternative(
     files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = files.chain(L.LSTM(4), L.LayerNormalization(), softmax())
@@ -219,7 +219,7 @@ def test_several_branches(length: int | None, files: Files, tmp_path: Path) -> N
     assert result.bundle.config["text"]["padding"] == ("pre" if length else "none")
 
 
-def test_a_functional_chain_whose_masks_are_operations(files: Files, tmp_path: Path) -> None:
+def test_functional_chain_with_mask_operations(files: Files, tmp_path: Path) -> None:
     tokens = keras.Input((None,), dtype="int32")
     steps = L.SimpleRNN(4, return_sequences=True)(L.Embedding(60, 6, mask_zero=True)(tokens))
     path = files.saved(keras.Model(tokens, softmax()(L.SimpleRNN(4)(steps))))
@@ -228,12 +228,12 @@ def test_a_functional_chain_whose_masks_are_operations(files: Files, tmp_path: P
 
 class TestPadding:
     @pytest.mark.parametrize(("padding", "truncating"), [("post", "post"), ("pre", "post")])
-    def test_the_tutorials_net_is_padded_as_it_was(
+    def test_tutorial_model_keeps_its_padding(
         self, files: Files, tmp_path: Path, padding: Any, truncating: Any
     ) -> None:
         path = files.chain(*OURS["two SimpleRNN"](), mask=False)
-        told = Padding(LENGTH, padding, truncating)
-        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+        requested = Padding(LENGTH, padding, truncating)
+        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
         assert way(result) == "sentstream's"
         assert result.bundle.config["text"]["padding"] == padding
         model = Model.load(result.bundle.path, provider="cpu")
@@ -244,18 +244,18 @@ class TestPadding:
         rows = model.score(TEXTS).to_pylist()
         found = [[row[f"sentiment_prob_{label}"] for label in LABELS] for row in rows]
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert [row["sentiment"] for row in rows] == [LABELS[place] for place in expected.argmax(axis=1)]
+        assert [row["sentiment"] for row in rows] == [LABELS[index] for index in expected.argmax(axis=1)]
 
-    def test_it_is_chosen_by_itself_where_the_length_is_fixed(self, files: Files, tmp_path: Path) -> None:
+    def test_padding_is_chosen_for_fixed_length(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(*OURS["two SimpleRNN"](), mask=False, length=LENGTH)
         result = exported(path, tmp_path, files.folder / "tokenizer.json")
         assert result.bundle.config["text"]["length"] == LENGTH
         assert "Keras' defaults" in result.notes[1]
 
-    def test_a_mask_that_works_leaves_the_exact_length(self, files: Files, tmp_path: Path) -> None:
+    def test_working_mask_keeps_exact_length(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(*OURS["two SimpleRNN"]())
-        told = Padding(LENGTH, "post", "pre")
-        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+        requested = Padding(LENGTH, "post", "pre")
+        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
         text = result.bundle.config["text"]
         assert (text["length"], text["truncating"], text["padding"]) == (LENGTH, "pre", "none")
 
@@ -266,46 +266,46 @@ class TestPadding:
         assert result.bundle.config["parity"]["rows"] < 1000  # Keras has nothing to say of no ids
 
     @pytest.mark.parametrize("side", ["pre", "post"])
-    def test_a_maximum_that_sees_padding(self, files: Files, tmp_path: Path, side: Any) -> None:
+    def test_pooling_that_sees_padding(self, files: Files, tmp_path: Path, side: Any) -> None:
         path = files.chain(L.LSTM(4, return_sequences=True), L.GlobalMaxPooling1D(), softmax())
         if side == "pre":
             with pytest.raises(UsageError, match="padding zeros change the output of this model"):
                 exported(path, tmp_path, files.folder / "tokenizer.json")
-        told = Padding(LENGTH, side, side)
-        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+        requested = Padding(LENGTH, side, side)
+        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
         # At the end the mask repeats the last state, which the maximum has seen.
         assert result.bundle.config["text"]["padding"] == ("pre" if side == "pre" else "none")
 
     @pytest.mark.parametrize(
-        ("told", "message"),
+        ("requested", "message"),
         [
             (None, "does not mask them"),
             (Padding(None, "post"), "need a length"),
             (Padding(LENGTH + 1), f"takes rows of {LENGTH}"),
         ],
     )
-    def test_what_is_not_said_or_cannot_be(
-        self, files: Files, tmp_path: Path, told: Padding | None, message: str
+    def test_missing_or_impossible_padding(
+        self, files: Files, tmp_path: Path, requested: Padding | None, message: str
     ) -> None:
-        fixed = LENGTH if told is not None and told.length else None
+        fixed = LENGTH if requested is not None and requested.length else None
         path = files.chain(*OURS["two SimpleRNN"](), mask=False, length=fixed)
         with pytest.raises(UsageError, match=message):
-            exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+            exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
 
 
 class TestVocabularies:
-    def test_unknown_words_are_dropped_where_they_were(self, files: Files, tmp_path: Path) -> None:
+    def test_unknown_words_are_dropped(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(L.SimpleRNN(4), softmax())
         result = exported(path, tmp_path, files.folder / "no_oov.json")
         assert result.bundle.config["text"]["unknown"] == "drop"
         assert result.bundle.config["parity"]["labels_changed"] == 0
 
     @pytest.mark.parametrize("mask", [True, False])
-    def test_a_lookup_with_the_unknown_word_at_0(self, files: Files, tmp_path: Path, mask: bool) -> None:
+    def test_lookup_with_unknown_at_0(self, files: Files, tmp_path: Path, mask: bool) -> None:
         rules = TextRules.preset("text-vectorization")
         path = files.chain(L.SimpleRNN(4), softmax(), mask=mask)
-        told = None if mask else Padding(0)
-        result = exported(path, tmp_path, files.folder / "lookup.txt", rules=rules, padding=told)
+        requested = None if mask else Padding(0)
+        result = exported(path, tmp_path, files.folder / "lookup.txt", rules=rules, padding=requested)
         known = files.lookup.get_vocabulary()
         assert result.bundle.text.vocabulary.words.to_pylist()[2:] == known[1:]
         # What Keras is given for the words: unknown ones are 0, which a mask hides.
@@ -318,7 +318,7 @@ class TestVocabularies:
         )
 
     @pytest.mark.parametrize(("functional", "mask"), [(False, False), (True, True)])
-    def test_a_vectorization_in_front_is_taken_off(
+    def test_leading_vectorization_is_removed(
         self, files: Files, tmp_path: Path, functional: bool, mask: bool
     ) -> None:
         rows = files.vectorization.vocabulary_size()
@@ -357,7 +357,7 @@ class TestVocabularies:
             ("nothing.json", None, DataError, "cannot be read"),
         ],
     )
-    def test_what_would_shift_or_cut_in_another_way_is_refused(
+    def test_incompatible_vocabularies_are_rejected(
         self, files: Files, tmp_path: Path, name: str, rules: Any, error: type[SentstreamError], message: str
     ) -> None:
         path = files.chain(L.SimpleRNN(4), softmax())
@@ -365,12 +365,12 @@ class TestVocabularies:
             exported(path, tmp_path, files.folder / name, rules=rules and TextRules.preset(rules))
         assert caught.value.hint or name == "nothing.json"
 
-    def test_a_tokenizer_of_another_model(self, files: Files, tmp_path: Path) -> None:
+    def test_tokenizer_of_another_model(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(L.SimpleRNN(4), softmax(), rows=20)
         with pytest.raises(DataError, match="gives IDs up to"):
             exported(path, tmp_path, files.folder / "tokenizer.json")
 
-    def test_a_bare_index_says_what_it_does_not_say(self, files: Files, tmp_path: Path) -> None:
+    def test_bare_index_warns_of_assumptions(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(L.SimpleRNN(4), softmax())
         rules = TextRules.preset("keras-tokenizer")
         result = exported(path, tmp_path, files.folder / "index.json", rules=rules)
@@ -383,7 +383,7 @@ class Doubling(keras.layers.Layer):
         return x * 2
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         ("last", "message"),
         [
@@ -396,7 +396,7 @@ class TestRefused:
             (lambda: [softmax(5)], "are not 5 different labels"),
         ],
     )
-    def test_what_does_not_end_as_it_must(
+    def test_unsupported_outputs(
         self, files: Files, tmp_path: Path, last: Callable[[], list[Any]], message: str
     ) -> None:
         path = files.chain(L.LSTM(4), *last())
@@ -418,7 +418,7 @@ class TestRefused:
                 exported(tmp_path / name, tmp_path, files.folder / "tokenizer.json")
             assert "save" in (caught.value.hint or "")
 
-    def test_a_model_that_was_never_built(self, files: Files, tmp_path: Path) -> None:
+    def test_unbuilt_model(self, files: Files, tmp_path: Path) -> None:
         keras.Sequential([L.Embedding(60, 4), L.LSTM(3), softmax()]).save(tmp_path / "m.keras")
         with pytest.raises(ModelFormatError, match="never built"):
             exported(tmp_path / "m.keras", tmp_path, files.folder / "tokenizer.json")
@@ -429,7 +429,7 @@ class TestRefused:
         with pytest.raises(ModelFormatError, match="mixed_float16"):
             exported(path, tmp_path, files.folder / "tokenizer.json")
 
-    def test_a_graph_that_differs(
+    def test_graph_differs_from_keras(
         self, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A vocabulary of as many words in another order: every id is one, and none is right."""

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from sentstream.errors import DataError
 from sentstream.text import TextPath, TextRules, Vocabulary
-from sentstream_train.elsewhere.preprocessing import Preprocessing, of_tokenizer, of_vectorization
+from sentstream_train.elsewhere.preprocessing import Preprocessing, from_tokenizer, from_vectorization
 from sentstream_train.elsewhere.texts import odd_texts
 from sentstream_train.elsewhere.vocabulary_file import read_vocabulary_file
 
@@ -56,10 +56,10 @@ def of_kind(kind: str, name: str) -> Preprocessing:
 
         made = Tokenizer(**{"oov_token": "<OOV>", **TOKENIZERS[name]})
         made.fit_on_texts(LEARNED)
-        return of_tokenizer(made.get_config(), made.word_index, 500, "it")
+        return from_tokenizer(made.get_config(), made.word_index, 500, "it")
     layer = keras.layers.TextVectorization(**LAYERS[name])
     layer.adapt(LEARNED)
-    return of_vectorization(layer.get_config(), layer.get_vocabulary(), "it")
+    return from_vectorization(layer.get_config(), layer.get_vocabulary(), "it")
 
 
 KINDS = [*(("Tokenizer", name) for name in TOKENIZERS), *(("TextVectorization", name) for name in LAYERS)]
@@ -76,7 +76,7 @@ def same_ids(made: Preprocessing, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), KINDS)
-def test_odd_texts(kind: str, name: str) -> None:
+def test_unusual_texts(kind: str, name: str) -> None:
     made = of_kind(kind, name)
     same_ids(made, odd_texts(made.vocabulary, 300))
 
@@ -105,22 +105,22 @@ def test_any_texts(kind: tuple[str, str], texts: list[str]) -> None:
         ({"oov_token": "other"}, "does not have ID 1"),
     ],
 )
-def test_settings_of_a_tokenizer_that_cannot_be_done(change: dict[str, Any], message: str) -> None:
+def test_unsupported_tokenizer_settings(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        of_tokenizer({"oov_token": "<OOV>", **change}, {"<OOV>": 1, "a": 2}, 9, "it")
+        from_tokenizer({"oov_token": "<OOV>", **change}, {"<OOV>": 1, "a": 2}, 9, "it")
 
 
 @pytest.mark.parametrize(
     "config",
     [{"ngrams": 2}, {"output_mode": "multi_hot"}, {"split": None}, {"standardize": "mine"}, {"ragged": True}],
 )
-def test_settings_of_a_vectorization_that_cannot_be_done(config: dict[str, Any]) -> None:
+def test_unsupported_vectorization_settings(config: dict[str, Any]) -> None:
     (name,) = config
     with pytest.raises(DataError, match=f"has {name}="):
-        of_vectorization(config, ["", "[UNK]", "a"], "it")
+        from_vectorization(config, ["", "[UNK]", "a"], "it")
 
 
-def test_a_vocabulary_of_this_project(tmp_path: Path) -> None:
+def test_vocabulary_of_this_project(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_text("<pad>\n<unk>\nthe\n")
     made = read_vocabulary_file(tmp_path / "vocabulary.txt", 3)
     assert (made.rules, made.shift, made.sequences) == (TextRules(), 0, None)
@@ -140,7 +140,7 @@ def test_json_in_json(tmp_path: Path) -> None:
     assert made.vocabulary.words.to_pylist()[2:] == ["a"]
 
 
-def test_odd_texts_are_the_same_each_time_and_never_blank() -> None:
+def test_unusual_texts_are_deterministic_and_never_blank() -> None:
     vocabulary = Vocabulary(["<pad>", "<unk>", "good", "day"])
     texts = odd_texts(vocabulary)
     assert texts == odd_texts(vocabulary)
@@ -148,7 +148,7 @@ def test_odd_texts_are_the_same_each_time_and_never_blank() -> None:
     assert not any(text.isspace() or not text for text in texts)
 
 
-def test_padding_is_that_of_keras() -> None:
+def test_padding_matches_keras() -> None:
     made = of_kind("Tokenizer", "as it comes")
     table = made.padded(["i love", "bad bad bad day"], 3, "post", "pre")
     assert table.dtype == np.int32

@@ -57,7 +57,7 @@ def by_name(baselines: tuple[Baseline, ...]) -> dict[str, Baseline]:
 
 
 class TestLexicons:
-    def test_vader_as_its_authors_print_it(self) -> None:
+    def test_vader_published_scores(self) -> None:
         # The README of vaderSentiment, "Code Examples".
         texts = [
             "VADER is smart, handsome, and funny.",
@@ -68,7 +68,7 @@ class TestLexicons:
         ]
         assert vader_scores(texts) == pytest.approx([0.8316, 0.9342, 0.4404, 0.5249, 0.431])
 
-    def test_textblob_as_its_quickstart_prints_it(self) -> None:
+    def test_textblob_published_scores(self) -> None:
         text = "Textblob is amazingly simple to use. What great fun!"
         assert textblob_scores([text]) == pytest.approx([0.39166666666666666])
 
@@ -97,12 +97,12 @@ class TestLexicons:
             assert THREE[found] == expected
 
     @pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.name)
-    def test_two_labels_go_by_sign_and_nothing_is_positive(self, lexicon: Lexicon) -> None:
+    def test_two_labels_use_the_sign(self, lexicon: Lexicon) -> None:
         scores = np.array([-1, -0.001, 0.0, 0.001, 1])
         assert lexicon.labels(scores, TWO).tolist() == [0, 0, 1, 1, 1]
         assert lexicon.labels(scores, TWO[::-1]).tolist() == [1, 1, 0, 0, 0]
 
-    def test_a_side_that_is_no_label_is_neutral(self) -> None:
+    def test_missing_label_falls_back_to_neutral(self) -> None:
         scores = np.array([-0.5, 0.0, 0.5])
         assert VADER.labels(scores, ("negative", "neutral")).tolist() == [0, 1, 1]
         assert VADER.labels(scores, ("neutral", "positive")).tolist() == [0, 0, 1]
@@ -117,15 +117,15 @@ class TestLexicons:
             (("positive",), False),
         ],
     )
-    def test_labels_that_it_knows(self, labels: tuple[str, ...], known: bool) -> None:
+    def test_supported_labels(self, labels: tuple[str, ...], known: bool) -> None:
         assert applies_to(labels) is known
 
     @pytest.mark.slow
-    def test_processes_give_what_one_gives(self) -> None:
+    def test_processes_agree_with_one(self) -> None:
         texts = [f"{word} day {number}" for number in range(1500) for word in ("good", "bad", "grey")]
         assert np.array_equal(score_texts(VADER, texts, many=1), score_texts(VADER, texts))
 
-    def test_says_which_package_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_package_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "vaderSentiment.vaderSentiment", None)
         with pytest.raises(MissingExtraError, match=r"vaderSentiment.*\[train\]"):
             vader_scores(["hi"])
@@ -169,7 +169,7 @@ class TestTfidf:
         assert table[0, 1] > 0.5 > table[1, 1]
         assert table[2] == pytest.approx(table[3])  # nothing is known of either
 
-    def test_the_same_seed_gives_the_same(self) -> None:
+    def test_same_seed_gives_the_same(self) -> None:
         tokens = tokens_of(list(self.TEXTS))
         first, second = (TfidfClassifier(2).fit(tokens, self.LABELS).probabilities(tokens) for _ in range(2))
         assert np.array_equal(first, second)
@@ -182,7 +182,7 @@ class TestFolds:
         st.integers(2, 6),
         st.integers(0, 100),
     )
-    def test_groups_stay_whole(self, rows: list[tuple[int, int]], folds: int, seed: int) -> None:
+    def test_groups_stay_together(self, rows: list[tuple[int, int]], folds: int, seed: int) -> None:
         groups = np.array([group for group, _ in rows], np.uint64)
         labels = np.array([label for _, label in rows], np.int32)
         found = deal_folds(groups, labels, folds, seed)
@@ -201,7 +201,7 @@ class TestFolds:
         for label, share in ((0, 20), (1, 10), (2, 2)):
             assert np.bincount(found[labels == label], minlength=5).tolist() == [share] * 5
 
-    def test_the_draw_depends_on_the_seed(self) -> None:
+    def test_folds_depend_on_the_seed(self) -> None:
         groups, labels = np.arange(50, dtype=np.uint64), np.zeros(50, np.int32)
         assert np.array_equal(deal_folds(groups, labels, 5, 1), deal_folds(groups, labels, 5, 1))
         assert not np.array_equal(deal_folds(groups, labels, 5, 1), deal_folds(groups, labels, 5, 2))
@@ -214,7 +214,7 @@ class TestRunBaselines:
         texts = [f"{(self.GOOD if row % 2 else self.BAD)[row % 4]} number {row}" for row in range(count)]
         return judged(texts, [row % 2 for row in range(count)])
 
-    def test_all_three_are_judged_on_the_same_rows(self) -> None:
+    def test_baselines_are_evaluated_on_the_same_rows(self) -> None:
         found = by_name(run_baselines(self.rows()))
         assert list(found) == ["VADER", "TextBlob", LINEAR]
         for one in found.values():
@@ -230,7 +230,7 @@ class TestRunBaselines:
         assert found[LINEAR].metrics.calibration is not None
         assert "5 folds" in found[LINEAR].method
 
-    def test_one_text_is_never_on_both_sides_of_a_fold(self) -> None:
+    def test_texts_are_never_on_both_sides_of_a_fold(self) -> None:
         # Labels are drawn; only who learned a row's twin by heart would do better than chance.
         random = np.random.default_rng(3)
         words = [f"w{number}" for number in range(400)]
@@ -242,7 +242,7 @@ class TestRunBaselines:
         assert metrics is not None
         assert metrics.accuracy < 0.65
 
-    def test_other_labels_are_none_of_the_lexicons(self) -> None:
+    def test_lexicons_are_skipped_for_other_labels(self) -> None:
         rows = self.rows()
         found = by_name(run_baselines(JudgedRows(rows.text, rows.truth, ("angry", "joyful"), rows.right)))
         for name in ("VADER", "TextBlob"):
@@ -275,7 +275,7 @@ class TestRunBaselines:
         assert found.metrics is not None
         assert found.metrics.accuracy == 1.0
 
-    def test_judged_texts_are_taken_out_of_the_training_rows(self) -> None:
+    def test_evaluation_texts_are_removed_from_training_rows(self) -> None:
         rows = self.rows(40)
         texts = rows.text.to_pylist()
         wrong = ["negative" if truth else "positive" for truth in rows.truth.tolist()]
@@ -288,7 +288,7 @@ class TestRunBaselines:
         assert found.metrics is not None
         assert found.metrics.accuracy > 0.9
 
-    def test_nothing_to_learn_from(self) -> None:
+    def test_no_training_rows(self) -> None:
         with pytest.raises(DataError, match=r"more\.csv: 2 usable rows .* labeled negative, positive"):
             run_baselines(self.rows(), labeled(["good one", "other good one"], ["positive"] * 2))
 
@@ -328,7 +328,7 @@ def test_real_tweets(labels: tuple[str, ...], vader: int, textblob: int, linear:
 )
 @pytest.mark.slow
 def test_trained_on_other_real_tweets() -> None:
-    """A set of which most rows stand in the training data, too: what is judged is not learned from."""
+    """A set whose rows are mostly in the training data, too: these are not evaluated."""
     folder = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data"))
     data = read_labeled(folder / "semeval/validation.parquet")
     rows = JudgedRows(data.text, data.label, data.labels, np.ones(len(data), np.bool_))

@@ -36,7 +36,7 @@ def test_by_hand() -> None:
     assert found.best_area == pytest.approx(np.mean([1, 1, 1, 1, 1, 1, 6 / 7, 6 / 8, 6 / 9, 6 / 10]))
 
 
-def test_rows_of_one_score_stay_together() -> None:
+def test_equal_scores_stay_together() -> None:
     truth = [0, 1, 0, 1]
     found = cover(judged_rows(truth, scored([0.75] * 4)))
     assert [(point.threshold, point.rows) for point in found.points] == [(0.0, 4)]
@@ -57,14 +57,14 @@ def test_all_wrong_and_all_right() -> None:
     assert cover(judged_rows([0, 0, 0], table)).area == 1.0
 
 
-def test_thresholds_have_no_more_digits_than_they_need() -> None:
+def test_thresholds_have_minimal_digits() -> None:
     points = cover(drawn_rows(20_000, seed=3)).points
     for step, point in zip(STEPS, points, strict=True):
         assert step / 100 <= point.coverage <= step / 100 + 0.006
         assert point.threshold == round(point.threshold, 4)
 
 
-def test_near_certainty_the_digits_go_on() -> None:
+def test_thresholds_near_1_have_more_digits() -> None:
     scores = 1 - np.linspace(1e-5, 9e-5, 100)
     points = cover(judged_rows(np.zeros(100), scored(scores))).points
     assert [point.rows for point in points][-1] < 25
@@ -73,7 +73,7 @@ def test_near_certainty_the_digits_go_on() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 300), st.integers(2, 4), st.integers(0, 10**6), st.integers(1, 6))
-def test_laws(rows: int, classes: int, seed: int, digits: int) -> None:
+def test_invariants(rows: int, classes: int, seed: int, digits: int) -> None:
     drawn = drawn_rows(rows, classes, seed)
     judged = judged_rows(drawn.truth, drawn.probabilities.round(digits), drawn.labels)  # so that scores tie
     found = cover(judged)

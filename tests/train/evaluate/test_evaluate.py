@@ -74,7 +74,7 @@ def _file(tmp_path: Path) -> Path:
 
 
 class TestRows:
-    def test_unknown_labels_and_blank_texts_are_left_out_and_counted(self, two: Path, file: Path) -> None:
+    def test_unknown_labels_and_blank_texts_are_omitted_and_counted(self, two: Path, file: Path) -> None:
         rows = evaluate(two, [file]).rows
         assert rows.to_dict() == {
             "read": 13,
@@ -93,7 +93,7 @@ class TestRows:
         assert found.metrics.rows == found.rows.judged == 3
         assert [one.support for one in found.metrics.classes] == [0, 3]
 
-    def test_what_was_learned_from_is_left_out(self, two: Path, file: Path, tmp_path: Path) -> None:
+    def test_training_rows_are_omitted(self, two: Path, file: Path, tmp_path: Path) -> None:
         learned = tmp_path / "learned.csv"
         learned.write_text('text\n"I LOVE it!"\n"@ann so good"\nnever seen\n')
         found = evaluate(two, [file], without=[learned])
@@ -117,7 +117,7 @@ class TestRows:
             left_out = (*rows.other_labels.values(), *rows.unknown_labels.values())
             assert rows.read == 305 == rows.without_label + sum(left_out) + rows.blank + rows.judged
 
-    def test_the_model_chooses_among_all_its_labels(self, three: Path) -> None:
+    def test_predictions_use_all_labels(self, three: Path) -> None:
         found = evaluate(three, [EXAMPLE], label_column="expected", labels=["positive", "negative"])
         assert [one.label for one in found.metrics.classes] == list(THREE)
         assert found.metrics.classes[1].support == 0
@@ -132,14 +132,14 @@ class TestRows:
         assert found.rows.unknown_labels == {"neutral": 3, "odd": 2}
         assert found.metrics.rows == 8
 
-    def test_repeated_rows_are_all_judged(self, two: Path, tmp_path: Path) -> None:
+    def test_repeated_rows_are_all_evaluated(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "twice.csv"
         path.write_text("text,label\n" + "love it,positive\n" * 3)
         assert evaluate(two, [path]).metrics.rows == 3
 
 
 class TestLabels:
-    def test_the_order_of_the_models_labels_is_kept(self, tmp_path: Path, file: Path) -> None:
+    def test_model_label_order_is_kept(self, tmp_path: Path, file: Path) -> None:
         model = make_bundle(tmp_path / "turned", labels=("positive", "negative"))
         found = evaluate(model, [file])
         assert [one.label for one in found.metrics.classes] == ["positive", "negative"]
@@ -148,14 +148,14 @@ class TestLabels:
         other = evaluate(make_bundle(tmp_path / "straight"), [file])
         assert found.metrics.correct == other.metrics.rows - other.metrics.correct
 
-    def test_whole_numbers_are_labels(self, tmp_path: Path) -> None:
+    def test_integer_labels(self, tmp_path: Path) -> None:
         path = tmp_path / "numbers.parquet"
         pq.write_table(pa.table({"text": ["i love it", "i hate it", "a day"], "label": [4, 0, 2]}), path)
         found = evaluate(make_bundle(tmp_path / "b", labels=("0", "4")), [path])
         assert found.rows.unknown_labels == {"2": 1}
         assert found.metrics.rows == 2
 
-    def test_the_official_file_needs_no_option(self, two: Path, tmp_path: Path) -> None:
+    def test_official_file_needs_no_options(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "official.csv"
         row = '"{}","{}","Mon Apr 06 22:19:45 PDT 2009","NO_QUERY","{}","{}"\n'
         rows = [
@@ -174,7 +174,7 @@ class TestLabels:
         path.write_text("mood\tbody\npositive\tlove it\nnegative\thate it\n")
         assert evaluate(two, [path], text_column="body", label_column="mood").metrics.rows == 2
 
-    def test_a_label_may_be_missing_from_the_data(self, three: Path, tmp_path: Path) -> None:
+    def test_label_missing_from_the_data(self, three: Path, tmp_path: Path) -> None:
         path = tmp_path / "one.csv"
         path.write_text("text,label\nlove it,positive\nhate it,positive\n")
         metrics = evaluate(three, [path]).metrics
@@ -183,7 +183,7 @@ class TestLabels:
 
 
 class TestBundle:
-    def test_figures_are_those_of_scoring(self, three: Path) -> None:
+    def test_metrics_match_scoring(self, three: Path) -> None:
         data = read_labeled(EXAMPLE, label_column="expected", labels=list(THREE))
         scored = sentstream.load(three).score(data.text)
         given = [THREE.index(label) if label else -1 for label in scored["sentiment"].to_pylist()]
@@ -197,7 +197,7 @@ class TestBundle:
         true = np.clip(shares[np.arange(len(data)), data.label].astype(np.float64), 1e-7, 1)
         assert found.calibration.log_loss == pytest.approx(-np.log(true).mean())
 
-    def test_says_which_model(self, two: Path, file: Path) -> None:
+    def test_model_is_named(self, two: Path, file: Path) -> None:
         bundle = sentstream.load(two)
         assert evaluate(two, [file]).model == {
             "kind": "bundle",
@@ -207,14 +207,14 @@ class TestBundle:
             "labels": ["negative", "positive"],
         }
 
-    def test_a_text_is_read_up_to_the_bundles_cap(self, tmp_path: Path) -> None:
+    def test_texts_are_truncated_at_max_chars(self, tmp_path: Path) -> None:
         model = make_bundle(tmp_path / "short", max_chars=10)
         texts = pa.array(["i love it.", "i love it. awful awful awful", "awful awful awful"])
         table = open_model(model).probabilities(texts)
         assert np.array_equal(table[0], table[1])
         assert not np.array_equal(table[0], table[2])
 
-    def test_nothing_in_nothing_out(self, two: Path) -> None:
+    def test_empty_input(self, two: Path) -> None:
         table = open_model(two).probabilities(pa.array([None, "", " \t"], pa.string()))
         assert table.shape == (3, 2)
         assert np.isnan(table).all()
@@ -271,7 +271,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestKeras:
-    def test_a_run(self, run: Path, tmp_path: Path) -> None:
+    def test_run(self, run: Path, tmp_path: Path) -> None:
         found = evaluate(run, [write_synthetic(tmp_path / "new.parquet", 150, neutral=True, seed=9)])
         assert found.model == {
             "kind": "keras",
@@ -284,10 +284,10 @@ class TestKeras:
         assert found.metrics.accuracy > 0.85  # it learned, and the words mean the same here
         assert found.metrics.calibration is not None
 
-    def test_its_file_alone_will_do(self, run: Path, file: Path) -> None:
+    def test_keras_file_alone(self, run: Path, file: Path) -> None:
         assert evaluate(run / "model.keras", [file]).to_dict() == evaluate(str(run), [file]).to_dict()
 
-    def test_a_row_alone_gets_what_it_gets_in_a_batch(self, run: Path) -> None:
+    def test_row_alone_matches_its_batch(self, run: Path) -> None:
         predictor = open_model(run)
         assert isinstance(predictor, KerasPredictor)
         texts = pa.array(["love the bus", None, "today i hate the phone again", "  ", "win win win", "love"])
@@ -298,7 +298,7 @@ class TestKeras:
         np.testing.assert_allclose(together, alone, atol=1e-6)
         assert done[-1] == (6, 6)
 
-    def test_an_unfinished_run(self, run: Path, file: Path, tmp_path: Path) -> None:
+    def test_unfinished_run(self, run: Path, file: Path, tmp_path: Path) -> None:
         tmp_path.joinpath("run.json").write_bytes(run.joinpath("run.json").read_bytes())
         with pytest.raises(CheckpointError, match="is the run finished"):
             evaluate(tmp_path, [file])
@@ -306,10 +306,10 @@ class TestKeras:
             evaluate(tmp_path / "elsewhere" / "model.keras", [file])
 
 
-class TestChoosingAmongTheJudgedLabels:
+class TestChooseAmong:
     TWO = ("negative", "positive")
 
-    def test_the_others_are_set_aside_and_the_rest_renormalized(self, three: Path) -> None:
+    def test_other_labels_are_dropped_and_probabilities_renormalized(self, three: Path) -> None:
         data = read_labeled(EXAMPLE, label_column="expected", labels=self.TWO)
         scored = sentstream.load(three).score(data.text)
         low, high = (scored[f"sentiment_prob_{label}"].to_numpy() for label in self.TWO)
@@ -336,13 +336,13 @@ class TestChoosingAmongTheJudgedLabels:
             assert one.score + one.label_probability == pytest.approx(1)
         assert found.coverage.points[0].accuracy == right.mean()
 
-    def test_by_default_nothing_is(self, three: Path) -> None:
+    def test_no_labels_are_dropped_by_default(self, three: Path) -> None:
         found = evaluate(three, [EXAMPLE], label_column="expected", labels=self.TWO)
         assert found.to_dict()["choose_among"] == "all"
         assert "set_aside" not in found.model
         assert found.model["labels"] == list(THREE)
 
-    def test_nothing_changes_for_a_model_that_knows_no_others(self, two: Path, three: Path) -> None:
+    def test_no_change_without_other_labels(self, two: Path, three: Path) -> None:
         for model, labels in ((two, self.TWO), (three, THREE), (three, THREE[::-1])):
             wide, narrow = (
                 evaluate(model, [EXAMPLE], label_column="expected", labels=labels, choose_among=how).to_dict()
@@ -356,18 +356,19 @@ class TestChoosingAmongTheJudgedLabels:
         settings: dict[str, Any] = {"label_column": "expected", "labels": self.TWO, "choose_among": "judged"}
         found = evaluate(two, [EXAMPLE], compare=[three], worst=1000, **settings)
         back = evaluate(three, [EXAMPLE], compare=[two], worst=1000, **settings)
-        (there,), (again,) = found.comparisons, back.comparisons
-        assert there.model["set_aside"] == ["neutral"]
-        assert there.model["labels"] == ["negative", "positive"]
+        (forward,), (again,) = found.comparisons, back.comparisons
+        assert forward.model["set_aside"] == ["neutral"]
+        assert forward.model["labels"] == ["negative", "positive"]
         assert again.model["set_aside"] == []
-        assert there.accuracy == again.accuracy[::-1]
-        assert there.accuracy == (found.metrics.accuracy, back.metrics.accuracy)
-        assert there.only_first_rows == again.only_second_rows
-        assert len(there.only_first_rows) == there.comparison.only_first > 0
-        assert not {one.row for one in there.only_first_rows} & {one.row for one in there.only_second_rows}
-        assert {one.predicted for one in there.only_first_rows} <= set(self.TWO)
+        assert forward.accuracy == again.accuracy[::-1]
+        assert forward.accuracy == (found.metrics.accuracy, back.metrics.accuracy)
+        assert forward.only_first_rows == again.only_second_rows
+        assert len(forward.only_first_rows) == forward.comparison.only_first > 0
+        rows = [{one.row for one in some} for some in (forward.only_first_rows, forward.only_second_rows)]
+        assert not rows[0] & rows[1]
+        assert {one.predicted for one in forward.only_first_rows} <= set(self.TWO)
 
-    def test_the_labels_that_a_comparison_needs_are_judged_ones(self, three: Path, tmp_path: Path) -> None:
+    def test_comparison_needs_evaluated_labels(self, three: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "other", labels=("neutral", "positive"), name="other")
         with pytest.raises(
             UsageError, match=r"tiny and other share fewer .*negative, positive against positive"
@@ -381,7 +382,7 @@ class TestChoosingAmongTheJudgedLabels:
                 compare=[other],
             )
 
-    def test_baselines_choose_among_them_too(self, three: Path) -> None:
+    def test_baselines_use_the_same_labels(self, three: Path) -> None:
         pytest.importorskip("sklearn")
         found = evaluate(
             three,
@@ -399,11 +400,11 @@ class TestChoosingAmongTheJudgedLabels:
             assert low < one.metrics.macro_recall < high
 
     @pytest.mark.parametrize("labels", [None, [], ["positive"], ["positive", "positive"]])
-    def test_there_must_be_a_choice(self, three: Path, file: Path, labels: list[str] | None) -> None:
+    def test_at_least_two_labels_are_needed(self, three: Path, file: Path, labels: list[str] | None) -> None:
         with pytest.raises(UsageError, match=r"needs at least two labels .*--labels negative,positive"):
             evaluate(three, [file], labels=labels, choose_among="judged")
 
-    def test_labels_stand_in_the_order_of_the_model(self, three: Path) -> None:
+    def test_labels_are_in_model_order(self, three: Path) -> None:
         found = Narrowed(open_model(three), ["positive", "odd", "negative"])
         assert found.labels == self.TWO
         assert found.about["set_aside"] == ["neutral"]
@@ -413,7 +414,7 @@ class TestChoosingAmongTheJudgedLabels:
         assert np.isnan(part).all(axis=1).tolist() == [False, True, True, False]
         np.testing.assert_allclose(part, whole[:, ::2] / whole[:, ::2].sum(axis=1, keepdims=True), rtol=1e-6)
 
-    def test_where_nothing_is_left_to_share(self) -> None:
+    def test_rows_without_remaining_probability(self) -> None:
         tiny = np.float32(1e-45)
         table = np.array([[0, 0], [0, tiny], [0.1, 0.3], [np.nan, np.nan]], np.float32)
         found = renormalized(table)
@@ -421,7 +422,7 @@ class TestChoosingAmongTheJudgedLabels:
 
 
 class TestErrors:
-    def test_a_run_without_tensorflow(
+    def test_run_without_tensorflow(
         self, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         tmp_path.joinpath("run.json").write_text("{}")
@@ -429,17 +430,17 @@ class TestErrors:
         assert main(["evaluate", str(tmp_path), str(file)]) == 50
         assert how_to_install("train") in capsys.readouterr().err
 
-    def test_no_such_model(self, file: Path, tmp_path: Path) -> None:
+    def test_missing_model(self, file: Path, tmp_path: Path) -> None:
         with pytest.raises(BundleNotFoundError, match="nowhere"):
             evaluate("nowhere", [file])
         with pytest.raises(BundleDigestError, match="SHA256SUMS is missing"):
             evaluate(tmp_path, [file])
 
-    def test_labels_that_the_model_does_not_know(self, two: Path, file: Path) -> None:
+    def test_unknown_labels(self, two: Path, file: Path) -> None:
         with pytest.raises(UsageError, match=r"'neutral'.*its labels are negative, positive"):
             evaluate(two, [file], labels=["negative", "neutral"])
 
-    def test_no_row_with_a_label_that_it_knows(self, two: Path, tmp_path: Path) -> None:
+    def test_no_rows_with_known_labels(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "numbers.csv"
         path.write_text("text,label\nhi,0\nho,4\n")
         with pytest.raises(
@@ -447,19 +448,19 @@ class TestErrors:
         ):
             evaluate(two, [path])
 
-    def test_nothing_but_blanks(self, two: Path, tmp_path: Path) -> None:
+    def test_only_blank_texts(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "blank.csv"
         path.write_text('text,label\n" ",positive\n"",negative\n')
         with pytest.raises(DataError, match="all 2 texts are null, empty or whitespace"):
             evaluate(two, [path])
 
-    def test_no_such_column(self, two: Path, file: Path) -> None:
+    def test_missing_column(self, two: Path, file: Path) -> None:
         with pytest.raises(ColumnNotFoundError, match="--label-column"):
             evaluate(two, [file], label_column="mood")
 
 
 class TestBaselines:
-    def test_they_are_judged_on_the_judged_rows(self, two: Path) -> None:
+    def test_baselines_use_the_evaluated_rows(self, two: Path) -> None:
         pytest.importorskip("sklearn")
         found = evaluate(two, [EXAMPLE], label_column="expected", baselines=True)
         assert [one.name for one in found.baselines] == ["VADER", "TextBlob", LINEAR]
@@ -470,7 +471,7 @@ class TestBaselines:
             difference = found.metrics.accuracy - one.metrics.accuracy
             assert one.comparison.difference == pytest.approx(difference)
 
-    def test_training_rows_imply_them(self, two: Path, file: Path, tmp_path: Path) -> None:
+    def test_training_rows_enable_baselines(self, two: Path, file: Path, tmp_path: Path) -> None:
         pytest.importorskip("sklearn")
         found = evaluate(two, [file], baseline_paths=[write_synthetic(tmp_path / "train.parquet", 200)])
         assert found.baselines[-1].method == "trained on 200 rows of train.parquet"
@@ -488,8 +489,8 @@ def _mixed(tmp_path: Path) -> list[Path]:
     return [first, none, second]
 
 
-class TestCloserLook:
-    def test_slices_of_texts_and_of_a_column(self, two: Path, mixed: list[Path]) -> None:
+class TestDetails:
+    def test_text_and_column_slices(self, two: Path, mixed: list[Path]) -> None:
         found = evaluate(two, mixed, slices=["source"])
         assert {(one.group, one.name): one.rows for one in found.slices} == {
             ("texts with", "negation"): 1,
@@ -517,14 +518,14 @@ class TestCloserLook:
             assert scored["sentiment"].to_pylist() == [one.predicted] != [one.label]
             assert scored["sentiment_score"].to_pylist() == [pytest.approx(one.score)]
 
-    def test_texts_are_nowhere_unless_asked_for(self, two: Path, mixed: list[Path]) -> None:
+    def test_texts_only_on_request(self, two: Path, mixed: list[Path]) -> None:
         quiet = json.dumps(evaluate(two, mixed).to_dict())
         loud = json.dumps(evaluate(two, mixed, show_texts=True).to_dict())
         texts = ("i LOVE this?", "so bad", "not good", "a day")
         assert not any(text in quiet for text in texts)
         assert any(text in loud for text in texts)
 
-    def test_abstaining_gives_what_the_coverage_says(self, three: Path) -> None:
+    def test_abstaining_matches_the_coverage(self, three: Path) -> None:
         data = read_labeled(EXAMPLE, label_column="expected", labels=list(THREE))
         model = sentstream.load(three)
         scored = model.score(data.text)
@@ -544,7 +545,7 @@ class TestCloserLook:
         assert [point.rows for point in found.coverage.points] == [120]
         assert found.comparisons[0].mcnemar.p == 1.0
 
-    def test_comparison_with_a_model_of_other_labels(self, two: Path, three: Path) -> None:
+    def test_comparison_with_different_labels(self, two: Path, three: Path) -> None:
         found = evaluate(three, [EXAMPLE], label_column="expected", compare=[two, three])
         fewer, same = found.comparisons
         alone = evaluate(three, [EXAMPLE], label_column="expected", labels=["negative", "positive"])
@@ -556,19 +557,19 @@ class TestCloserLook:
         assert same.comparison.interval == same.macro_recall_interval == (0.0, 0.0)
         assert same.rows == found.metrics.rows
 
-    def test_models_that_have_nothing_in_common(self, two: Path, file: Path, tmp_path: Path) -> None:
+    def test_models_without_common_labels(self, two: Path, file: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "other", labels=("positive", "sad"), name="other")
         with pytest.raises(UsageError, match="tiny and other share fewer than two labels"):
             evaluate(two, [file], compare=[other])
 
-    def test_slices_that_cannot_be(self, two: Path, file: Path) -> None:
+    def test_invalid_slices(self, two: Path, file: Path) -> None:
         with pytest.raises(ColumnNotFoundError, match=r"no column 'mood'.*--slice"):
             evaluate(two, [file], slices=["mood"])
         for column in ("text", "label"):
             with pytest.raises(UsageError, match=f"--slice {column} is the text or label column"):
                 evaluate(two, [file], slices=[column])
 
-    def test_what_a_bundle_says_of_its_own_calibration(self) -> None:
+    def test_calibration_recorded_in_a_bundle(self) -> None:
         figures = {"ece": 0.1, "log_loss": 0.5, "brier": 0.3}
         entry = {"temperature": 1.5, "n": 900, "after_is": "crossed", "before": figures, "after": figures}
         assert calibration_facts({"calibration": {**entry, "versions": {}}}) == {
@@ -651,7 +652,7 @@ class TestCommand:
         code, _, _ = self.evaluate(capsys, two, EXAMPLE, *self.COLUMN, "--html", page, "--overwrite")
         assert code == 0
 
-    def test_a_closer_look(
+    def test_detailed_output(
         self, two: Path, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "rows.csv"
@@ -680,10 +681,10 @@ class TestCommand:
         first, same = data["comparisons"]
         assert len(first["only_first_rows"]) == min(2, first["comparison"]["only_first"])
         assert len(first["only_second_rows"]) == min(2, first["comparison"]["only_second"])
-        told = [*first["only_first_rows"], *first["only_second_rows"]]
-        assert told
+        one_sided = [*first["only_first_rows"], *first["only_second_rows"]]
+        assert one_sided
         assert same["only_first_rows"] == same["only_second_rows"] == []
-        assert all(row["text"] == texts[row["row"]] for row in (*data["worst"], *told))
+        assert all(row["text"] == texts[row["row"]] for row in (*data["worst"], *one_sided))
 
     def test_baseline_training_files(
         self, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -733,7 +734,7 @@ class TestCommand:
     not Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")).is_dir() and os.environ.get("CI") != "true",
     reason="the data folder (SENTSTREAM_DATA) is not here",
 )
-def test_the_published_practice(two: Path) -> None:
+def test_published_protocol(two: Path) -> None:
     folder = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data"))
     rows = evaluate(two, [folder / "sentiment140/test.parquet"]).rows
     assert rows.unknown_labels == {"neutral": 139}
@@ -745,7 +746,7 @@ def test_the_published_practice(two: Path) -> None:
     reason="the data folder (SENTSTREAM_DATA) is not here",
 )
 @pytest.mark.parametrize("model", ["tweets", "tweets-small"])
-def test_models_of_three_labels_among_two(model: str) -> None:
+def test_three_label_models_on_two_labels(model: str) -> None:
     path = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")) / "sentiment140/test.parquet"
     found = evaluate(model, [path], labels=["negative", "positive"], choose_among="judged")
     assert found.metrics.rows == 359

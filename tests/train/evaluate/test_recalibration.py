@@ -13,7 +13,7 @@ from sentstream_train.measure.temperature import FEWEST, LOWEST
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
-def test_the_temperature_undoes_the_sharpening(classes: int, sharpness: float) -> None:
+def test_temperature_undoes_sharpening(classes: int, sharpness: float) -> None:
     judged = drawn_rows(20_000, classes, seed=1, sharpness=sharpness)
     found = recalibrate(judged)
     assert found.temperature == pytest.approx(sharpness, rel=0.05)
@@ -26,7 +26,7 @@ def test_the_temperature_undoes_the_sharpening(classes: int, sharpness: float) -
     assert sum(one.rows for one in found.calibration.bins) == 20_000
 
 
-def test_probabilities_of_0_and_1_are_survived() -> None:
+def test_probabilities_of_0_and_1() -> None:
     table = np.tile([[1.0, 0.0], [0.0, 1.0]], (50, 1))
     truth = np.tile([0, 1, 0, 1, 1], 20)
     found = recalibrate(judged_rows(truth, table))
@@ -36,7 +36,7 @@ def test_probabilities_of_0_and_1_are_survived() -> None:
     assert np.isfinite(found.calibration.log_loss)
 
 
-def test_a_model_that_is_always_right_wants_the_lowest_temperature() -> None:
+def test_perfect_model_gets_the_lowest_temperature() -> None:
     truth = np.tile([0, 1], 100)
     found = recalibrate(judged_rows(truth, np.where(truth[:, None] == [0, 1], 0.9, 0.1)))
     assert found.temperature == pytest.approx(LOWEST, rel=1e-2)

@@ -62,12 +62,12 @@ class TestContents:
     def test_by_hand(self, text: str, wanted: set[str]) -> None:
         assert marks(text)["texts with"] == wanted
 
-    def test_rules_that_drop_apostrophes_find_negations_too(self) -> None:
+    def test_negations_without_apostrophes(self) -> None:
         rules = TextRules(punctuation="strip", mentions="keep", links="keep", lowercase=False)
         path = TextPath(rules, Vocabulary(WORDS))
         assert "negation" in marks("I DON'T", path)["texts with"]
 
-    def test_what_the_model_does_not_read_does_not_count(self) -> None:
+    def test_truncated_text_does_not_count(self) -> None:
         text = "a day " * 20 + "not #this?"
         assert marks(text)["texts with"] == set()
         assert marks(text, TextPath(TextRules(), Vocabulary(WORDS)))["texts with"] >= {"negation", "hashtags"}
@@ -104,7 +104,7 @@ class TestLengthsAndUnknownWords:
         text = "i " * known + "zebra " * unknown
         assert marks(text)["words the model does not know"] == {name}
 
-    def test_a_text_without_a_token_is_one_unknown_word(self) -> None:
+    def test_text_without_tokens_counts_as_one_unknown_word(self) -> None:
         rules = TextRules(punctuation="strip", mentions="keep", links="keep")
         found = marks("...", TextPath(rules, Vocabulary(WORDS)))
         assert found["length in tokens"] == {"1 to 5"}
@@ -112,7 +112,7 @@ class TestLengthsAndUnknownWords:
 
     @settings(deadline=None, max_examples=60)
     @given(st.lists(st.text(max_size=60), min_size=1, max_size=20))
-    def test_every_text_is_in_one_slice_of_each_partition(self, texts: list[str]) -> None:
+    def test_slices_partition_the_texts(self, texts: list[str]) -> None:
         groups = mark_texts(pa.array(texts), PATH)
         for name, parts in (("length in tokens", LENGTHS), ("words the model does not know", UNKNOWN_SHARES)):
             assert list(groups[name]) == [part[0] for part in parts]
@@ -141,7 +141,7 @@ class TestFigures:
 
     @settings(deadline=None, max_examples=30)
     @given(st.integers(2, 200), st.integers(0, 1000))
-    def test_a_partition_adds_up(self, rows: int, seed: int) -> None:
+    def test_slices_add_up(self, rows: int, seed: int) -> None:
         judged = drawn_rows(rows, 3, seed)
         values = pa.array(np.random.default_rng(seed).choice(["a", "b", "c"], rows)).dictionary_encode()
         found = slice_rows(judged, {"column": group_by(values)})
@@ -153,14 +153,14 @@ class TestFigures:
 
 
 class TestValues:
-    def test_the_most_frequent_come_first_and_null_last(self) -> None:
+    def test_most_frequent_values_first_and_null_last(self) -> None:
         values = pa.array(["b", None, "a", "b", "c", "a", "b"]).dictionary_encode()
         groups = group_by(values)
         assert list(groups) == ["b", "a", "c", "(no value)"]
         assert [int(rows.sum()) for rows in groups.values()] == [3, 2, 1, 1]
 
     def test_rare_values_share_a_slice(self) -> None:
-        names = [f"v{place:02}" for place in range(MOST_VALUES + 5)]
+        names = [f"v{index:02}" for index in range(MOST_VALUES + 5)]
         values = pa.array(names + names[:MOST_VALUES]).dictionary_encode()
         groups = group_by(values)
         assert list(groups)[:MOST_VALUES] == names[:MOST_VALUES]
@@ -186,7 +186,7 @@ class TestColumn:
     def test_kinds(self, tmp_path: Path, values: object, wanted: list[str | None]) -> None:
         assert read_column(self.write(tmp_path / "a.parquet", values), "more").to_pylist() == wanted
 
-    def test_rows_stand_as_read_labeled_counts_them(self, tmp_path: Path) -> None:
+    def test_rows_match_read_labeled(self, tmp_path: Path) -> None:
         first = self.write(tmp_path / "a.parquet", ["s", "t", "u"])
         second = tmp_path / "b.csv"
         second.write_text("more,label,text\nv,x,a\n,y,b\n")
@@ -194,18 +194,18 @@ class TestColumn:
         data = read_labeled([first, second])
         assert values.take(pa.array(data.row)).to_pylist() == ["s", "u", "v", None]
 
-    def test_the_official_file(self, tmp_path: Path) -> None:
+    def test_official_file(self, tmp_path: Path) -> None:
         path = tmp_path / "official.csv"
         path.write_text('"0","1","now","NO_QUERY","ann","i hate it"\n"4","2","now","kindle","bob","nice"\n')
         assert read_column(path, "query").to_pylist() == ["NO_QUERY", "kindle"]
 
-    def test_other_types_are_refused(self, tmp_path: Path) -> None:
+    def test_other_types_are_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(ColumnTypeError, match="'more' has fractional numbers"):
             read_column(self.write(tmp_path / "a.parquet", [0.5, 1.0, 2.0]), "more")
         with pytest.raises(ColumnTypeError, match="'more' is of type list"):
             read_column(self.write(tmp_path / "b.parquet", [[1], [2], [3]]), "more")
 
-    def test_no_such_column(self, tmp_path: Path) -> None:
+    def test_missing_column(self, tmp_path: Path) -> None:
         with pytest.raises(ColumnNotFoundError, match=r"no column 'mor'; did you mean 'more'.*--slice"):
             read_column(self.write(tmp_path / "a.parquet", ["s", "t", "u"]), "mor")
 

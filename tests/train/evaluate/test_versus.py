@@ -22,7 +22,7 @@ from sentstream_train.store.predictor import Probabilities, Progress
 
 
 class Fixed:
-    """A model that knows each text's number and what to say to it."""
+    """A model with fixed probabilities for each text."""
 
     text = TextPath(TextRules(), Vocabulary(["<pad>", "<unk>"]))
 
@@ -56,11 +56,11 @@ class TestMcNemar:
         assert found.p == pytest.approx(p, rel=2e-2)
         assert (found.statistic is None) == (method == "exact")
 
-    def test_chi_squared_is_continuity_corrected(self) -> None:
+    def test_chi_squared_has_continuity_correction(self) -> None:
         assert mcnemar(59, 121).statistic == pytest.approx(61**2 / 180)
 
     @given(st.integers(0, 500), st.integers(0, 500))
-    def test_laws(self, first: int, second: int) -> None:
+    def test_invariants(self, first: int, second: int) -> None:
         found = mcnemar(first, second)
         assert 0 <= found.p <= 1
         assert found == mcnemar(second, first)
@@ -87,18 +87,18 @@ def cells_of(
 
 
 class TestBootstrap:
-    def test_macro_recall_of_cells_is_that_of_the_rows(self) -> None:
+    def test_macro_recall_of_cells_matches_rows(self) -> None:
         first, second = drawn_rows(200, 3, seed=1), drawn_rows(200, 3, seed=2)
         right = second.predicted == first.truth
         (found,) = macro_recalls(cells_of(first.truth, first.right, right, 3)[None])
         wanted = [measure(first.truth, one.predicted, "abc").macro_recall for one in (first, second)]
         assert found == pytest.approx(wanted)
 
-    def test_a_label_without_rows_is_in_no_mean(self) -> None:
+    def test_labels_without_rows_are_excluded_from_the_mean(self) -> None:
         cells = np.array([[[0, 0], [0, 4]], [[0, 0], [0, 0]], [[2, 0], [2, 0]]])
         assert macro_recalls(cells[None])[0] == pytest.approx([0.75, 0.5])
 
-    def test_agrees_with_drawing_rows(self) -> None:
+    def test_agrees_with_resampling_rows(self) -> None:
         drawn = drawn_rows(300, 2, seed=4)
         second = drawn.right ^ (np.random.default_rng(5).random(300) < 0.15)
         random = np.random.default_rng(6)
@@ -117,7 +117,7 @@ class TestBootstrap:
         assert bootstrap(cells) == bootstrap(cells)
         assert bootstrap(cells) != bootstrap(cells, seed=2)
 
-    def test_equal_models_differ_by_nothing(self) -> None:
+    def test_equal_models_do_not_differ(self) -> None:
         assert bootstrap(np.array([[[5, 0], [0, 40]], [[7, 0], [0, 30]]])) == (0.0, 0.0)
 
 
@@ -135,7 +135,7 @@ class TestModels:
         assert low < 0.25 < high
         assert done == [(4, 4)]
 
-    def test_only_rows_whose_label_both_know_count(self) -> None:
+    def test_only_rows_with_common_labels_count(self) -> None:
         table = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
         judged = judged_rows([0, 1, 2, 2], table, THREE)
         # Its labels stand in another order.
@@ -159,7 +159,7 @@ class TestModels:
         with pytest.raises(DataError, match="both models know: negative, positive"):
             run_against(judged, Fixed([[0.5, 0.5]] * 2, ("negative", "positive")))
 
-    def test_rows_whose_text_the_other_does_not_reach_are_left_out(self) -> None:
+    def test_rows_without_text_for_the_other_are_omitted(self) -> None:
         judged = judged_rows([0, 1, 1], [[0.9, 0.1]] * 3)
         hidden = [np.nan, np.nan]
         found = run_against(judged, Fixed([[0.9, 0.1], hidden, [0.2, 0.8]], judged.labels))
@@ -169,26 +169,26 @@ class TestModels:
 
     @settings(deadline=None, max_examples=40)
     @given(st.integers(1, 200), st.integers(2, 4), st.integers(0, 1000))
-    def test_turned_around_everything_changes_its_sign(self, rows: int, classes: int, seed: int) -> None:
+    def test_swapping_models_flips_signs(self, rows: int, classes: int, seed: int) -> None:
         first, second = drawn_rows(rows, classes, seed), drawn_rows(rows, classes, seed + 1)
         second = judged_rows(first.truth, second.probabilities, first.labels)
-        there = run_against(first, Fixed(second.probabilities, first.labels))
+        forward = run_against(first, Fixed(second.probabilities, first.labels))
         back = run_against(second, Fixed(first.probabilities, first.labels))
-        assert there.accuracy == back.accuracy[::-1]
-        assert there.macro_recall_difference == pytest.approx(-back.macro_recall_difference)
-        assert there.mcnemar == back.mcnemar
-        assert there.accuracy[0] == first.right.mean()
-        assert there.only_first_rows == there.only_second_rows == ()  # none was asked for
-        data = there.to_dict()
+        assert forward.accuracy == back.accuracy[::-1]
+        assert forward.macro_recall_difference == pytest.approx(-back.macro_recall_difference)
+        assert forward.mcnemar == back.mcnemar
+        assert forward.accuracy[0] == first.right.mean()
+        assert forward.only_first_rows == forward.only_second_rows == ()  # none was asked for
+        data = forward.to_dict()
         assert json.loads(json.dumps(data, allow_nan=False)) == data
 
-    def test_a_tiny_p_is_not_rounded_to_nothing(self) -> None:
+    def test_tiny_p_value_is_not_rounded_to_0(self) -> None:
         table = np.tile([[0.9, 0.1]], (500, 1))
         found = run_against(judged_rows(np.zeros(500), table), Fixed(1 - table, ("negative", "positive")))
         assert 0 < found.to_dict()["mcnemar"]["p"] < 1e-80
 
 
-class TestRowsThatOnlyOneGetsRight:
+class TestOneSidedRows:
     SOURCES = (SourceInfo("a.csv", 3, 3, ""), SourceInfo("b.csv", 0, 0, ""), SourceInfo("c.csv", 9, 2, ""))
 
     def test_by_hand(self) -> None:
@@ -198,7 +198,7 @@ class TestRowsThatOnlyOneGetsRight:
         says = [[0.2, 0.8], [0.7, 0.3], [0.1, 0.9], [0.4, 0.6], [0.4, 0.6], [0.3, 0.7]]
         # It answers by the number in the text, which is the row's.
         other = Fixed(np.array([*says[:3], [0, 0], [0, 0], *says[3:]]), judged.labels)
-        found = run_against(judged, other, sources=self.SOURCES, most=20)
+        found = run_against(judged, other, sources=self.SOURCES, limit=20)
         assert [(one.file, one.file_number, one.row) for one in found.only_first_rows] == [
             ("a.csv", 0, 0),
             ("a.csv", 0, 1),
@@ -212,11 +212,11 @@ class TestRowsThatOnlyOneGetsRight:
         assert (only.score, only.label_probability) == pytest.approx((0.6, 0.4))
         assert (found.comparison.only_first, found.comparison.only_second) == (3, 1)
 
-    def test_as_many_as_wanted_but_all_are_counted(self) -> None:
+    def test_listed_rows_are_limited_but_all_counted(self) -> None:
         table = np.tile([[0.9, 0.1]], (40, 1))
         judged = judged_rows(np.zeros(40), table)
         sources = [SourceInfo("a.csv", 40, 40, "")]
-        found = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, most=3, texts=True)
+        found = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, limit=3, texts=True)
         data = found.to_dict()
         assert [(row["row"], row["text"]) for row in data["only_first_rows"]] == [
             (0, "text 0"),
@@ -225,16 +225,16 @@ class TestRowsThatOnlyOneGetsRight:
         ]
         assert data["only_second_rows"] == []
         assert data["comparison"]["only_first"] == 40
-        quiet = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, most=3)
+        quiet = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, limit=3)
         assert "text" not in json.dumps(quiet.to_dict()["only_first_rows"])
 
-    def test_models_of_other_labels_and_a_text_that_one_does_not_reach(self) -> None:
+    def test_different_labels_and_missing_text(self) -> None:
         table = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.1, 0.1, 0.8]]
         judged = judged_rows([0, 1, 2, 2, 2], table, THREE)
         # Its labels stand in another order; of the last row it reads nothing.
         says = [[0.9, 0.1], [0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [np.nan, np.nan]]
         other = Fixed(says, ("positive", "negative"))
-        found = run_against(judged, other, sources=[SourceInfo("a.csv", 5, 5, "")], most=20)
+        found = run_against(judged, other, sources=[SourceInfo("a.csv", 5, 5, "")], limit=20)
         assert [(one.row, one.label, one.predicted) for one in found.only_first_rows] == [
             (0, "negative", "positive"),  # of which it is surer than of the other
             (3, "positive", "negative"),
@@ -244,14 +244,14 @@ class TestRowsThatOnlyOneGetsRight:
 
     @settings(deadline=None, max_examples=40)
     @given(st.integers(1, 200), st.integers(2, 4), st.integers(0, 1000))
-    def test_they_are_the_rows(self, rows: int, classes: int, seed: int) -> None:
+    def test_listed_rows_are_correct(self, rows: int, classes: int, seed: int) -> None:
         first, second = drawn_rows(rows, classes, seed), drawn_rows(rows, classes, seed + 1)
         second = judged_rows(first.truth, second.probabilities, first.labels)
         sources = [SourceInfo("a.csv", rows, rows, "")]
-        there = run_against(first, Fixed(second.probabilities, first.labels), sources=sources, most=rows)
-        back = run_against(second, Fixed(first.probabilities, first.labels), sources=sources, most=rows)
-        assert there.only_first_rows == back.only_second_rows
-        assert there.only_second_rows == back.only_first_rows
+        forward = run_against(first, Fixed(second.probabilities, first.labels), sources=sources, limit=rows)
+        back = run_against(second, Fixed(first.probabilities, first.labels), sources=sources, limit=rows)
+        assert forward.only_first_rows == back.only_second_rows
+        assert forward.only_second_rows == back.only_first_rows
         only = np.flatnonzero(first.right & ~second.right)
-        assert sorted(one.row for one in there.only_first_rows) == only.tolist()
-        assert len(there.only_second_rows) == there.comparison.only_second
+        assert sorted(one.row for one in forward.only_first_rows) == only.tolist()
+        assert len(forward.only_second_rows) == forward.comparison.only_second

@@ -13,7 +13,7 @@ from sentstream_train.evaluate.worst import worst_errors
 
 
 def sources(*rows: int) -> list[SourceInfo]:
-    return [SourceInfo(f"{place}.csv", number, number, "") for place, number in enumerate(rows)]
+    return [SourceInfo(f"{index}.csv", number, number, "") for index, number in enumerate(rows)]
 
 
 TABLE = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.2, 0.8]]
@@ -36,14 +36,14 @@ def test_by_hand() -> None:
     assert [one.label_probability for one in found] == pytest.approx([0.1, 0.2, 0.2])
 
 
-def test_texts_only_on_demand() -> None:
+def test_texts_only_on_request() -> None:
     judged = judged_rows([1, 0, 0, 0], TABLE)
     assert all("text" not in one.to_dict() for one in worst_errors(judged, sources(4), 20))
     shown = worst_errors(judged, sources(4), 20, texts=True)
     assert [one.to_dict()["text"] for one in shown] == ["text 0", "text 1", "text 3"]
 
 
-def test_as_many_as_wanted() -> None:
+def test_number_of_errors() -> None:
     judged = judged_rows([1, 0, 0, 0], TABLE)
     assert [one.row for one in worst_errors(judged, sources(4), 2)] == [0, 1]
     assert worst_errors(judged, sources(4), 0) == ()
@@ -59,7 +59,7 @@ def test_only_among_some_rows() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any), st.integers(0, 1000))
-def test_every_wrong_row_is_found_where_it_stands(sizes: list[int], seed: int) -> None:
+def test_every_error_names_its_row(sizes: list[int], seed: int) -> None:
     drawn = drawn_rows(sum(sizes), 3, seed)
     kept = np.flatnonzero(np.random.default_rng(seed).random(len(drawn)) < 0.8)
     judged = judged_rows(drawn.truth[kept], drawn.probabilities[kept], drawn.labels, row=kept)

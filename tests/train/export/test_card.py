@@ -57,20 +57,20 @@ def config(**metrics: Any) -> dict[str, Any]:
 
 
 class TestSections:
-    def test_a_text_is_cut_at_its_headings(self) -> None:
+    def test_text_is_split_at_headings(self) -> None:
         text = "# title\n\nof all\n\n## One\n\na  \n\n### deeper\nb\n\n\n## Two  \n##three\n#### four\n## \n"
         assert split_sections(text) == (
             Section("One", ("a", "", "### deeper", "b")),
             Section("Two", ("##three", "#### four", "##")),
         )
 
-    def test_what_looks_like_a_heading_in_a_fenced_block_is_none(self) -> None:
+    def test_fenced_blocks_have_no_headings(self) -> None:
         text = "## One\n````sh\n```\n## a comment\n````\n## Two\n~~~\n```\n## no\n~~~~\n## Three\n"
         found = split_sections(text)
         assert [one.title for one in found] == ["One", "Two", "Three"]
         assert found[0].lines == ("````sh", "```", "## a comment", "````")
 
-    def test_the_same_title_goes_to_the_end_of_what_is_there(self) -> None:
+    def test_same_title_is_appended(self) -> None:
         generated = [Section("What it is", ("text",)), Section("Limits", ("- one",))]
         notes = [
             Section("limits", ("- two",)),
@@ -82,7 +82,7 @@ class TestSections:
             Section("Limits", ("- one", "- two", "", "end")),
         ]
 
-    def test_another_stands_behind_the_one_that_it_follows(self) -> None:
+    def test_new_section_follows_its_predecessor(self) -> None:
         generated = [Section(title, (title,)) for title in "ABCZ"]
         notes = [Section(title, (title.lower(),)) for title in ("x", "y", "B", "p", "q", "Z", "end", "p")]
         woven = weave(generated, notes)
@@ -95,7 +95,7 @@ class TestSections:
 
 
 class TestNotes:
-    def test_they_are_read(self, tmp_path: Path) -> None:
+    def test_notes_are_read(self, tmp_path: Path) -> None:
         path = tmp_path / "notes.md"
         path.write_bytes("\ufeffabout this file\r\n\r\n## Übel\r\n\r\nn’importe\r\n".encode())
         assert read_notes(path) == (Section("Übel", ("n’importe",)),)
@@ -108,7 +108,7 @@ class TestNotes:
             (b"# Title\n\ntext\n\n### deeper\n", r"have no section \(start .*## Data and licenses"),
         ],
     )
-    def test_what_cannot_be_used(self, tmp_path: Path, content: bytes, message: str) -> None:
+    def test_unusable_notes(self, tmp_path: Path, content: bytes, message: str) -> None:
         path = tmp_path / "notes.md"
         path.write_bytes(content)
         with pytest.raises(InputError, match=message) as caught:
@@ -117,17 +117,17 @@ class TestNotes:
         assert "\n" not in str(caught.value)
         assert caught.value.exit_code == 10
 
-    def test_what_is_not_there(self, tmp_path: Path) -> None:
+    def test_missing_notes(self, tmp_path: Path) -> None:
         with pytest.raises(InputNotFoundError, match=r"none\.md do not exist"):
             read_notes(tmp_path / "none.md")
         with pytest.raises(InputError, match="cannot be read"):
             read_notes(tmp_path)
 
-    def test_each_recipe_has_some(self) -> None:
+    def test_each_recipe_has_notes(self) -> None:
         assert {path.stem for path in NOTES} == {"sentiment140", "tweets", "tweets-small"}
 
     @pytest.mark.parametrize("path", NOTES, ids=lambda path: path.stem)
-    def test_those_of_the_models_say_what_a_card_must(self, path: Path) -> None:
+    def test_model_notes_have_the_required_sections(self, path: Path) -> None:
         notes = read_notes(path)
         card = write_card(load_bundle(path.stem).config, notes)
         assert titles(card) == list(dict.fromkeys(titles(card)))
@@ -143,7 +143,7 @@ class TestNotes:
 
 
 class TestCard:
-    def test_figures_have_their_number_of_rows_and_interval(self) -> None:
+    def test_metrics_have_rows_and_interval(self) -> None:
         held_out = {"n": 31191, "accuracy": 0.8489307761192322, "loss": 0.35, "epoch": 3}
         card = write_card(config(validation=held_out, **{NAME: FIGURES}))
         lines = section(card, "How good it is")
@@ -166,7 +166,7 @@ class TestCard:
         )
         assert card.count("### ") == 1
 
-    def test_the_front_matter_is_what_hubs_read(self) -> None:
+    def test_front_matter_for_model_hubs(self) -> None:
         held_out = {"n": 31191, "accuracy": 0.84893, "loss": 0.35, "epoch": 3}
         card = write_card(config(validation=held_out, **{NAME: FIGURES}))
         front = yaml.safe_load(card.split("---\n")[1])
@@ -187,7 +187,7 @@ class TestCard:
         ]
         assert "model-index" not in yaml.safe_load(write_card(config()).split("---\n")[1])
 
-    def test_nothing_measured_nothing_said(self) -> None:
+    def test_no_metrics_section_without_metrics(self) -> None:
         assert section(write_card(config()), "How good it is")[0].startswith("Nothing was measured")
 
     def test_warnings_come_from_the_config(self) -> None:
@@ -197,17 +197,17 @@ class TestCard:
         found = section(write_card(about, [Section("Beware", ("- old",))]), "Beware")
         assert found == ("- hot", "- cold", "- old")
 
-    def test_vectors_and_weights_of_classes_are_told(self) -> None:
+    def test_word_vectors_and_class_weights(self) -> None:
         vectors = {"name": "glove.txt", "sha256": "ab" * 32, "width": 96, "words": 900, "of_words": 1000}
         made = config()
         weights = {"class_weights": {"negative": 2.0, "positive": 0.5}}
         made["provenance"] = {**made["provenance"], "embeddings": vectors, "training": weights}
         lines = section(write_card(made), "Where it comes from")
         assert "- Training: class_weights negative=2 positive=0.5" in lines
-        told = f"- Words began with the vectors of `glove.txt`, which has 900 of 1,000, SHA-256 `{'ab' * 32}`"
-        assert told in lines
+        line = f"- Words began with the vectors of `glove.txt`, which has 900 of 1,000, SHA-256 `{'ab' * 32}`"
+        assert line in lines
 
-    def test_the_order_of_settings_does_not_depend_on_how_the_config_was_kept(self) -> None:
+    def test_settings_order_is_stable(self) -> None:
         about = config()
         training = about["provenance"]["training"]
         turned = dict(reversed(training.items()))
@@ -216,7 +216,7 @@ class TestCard:
         assert write_card(again) == write_card(about)
         assert "- Training: epochs 3, batch_size 512, optimizer adam," in write_card(about)
 
-    def test_it_ends_with_one_line_break(self) -> None:
+    def test_card_ends_with_one_newline(self) -> None:
         for notes in ((), [Section("Limits", ("end",))], [Section("Limits", ()), Section("Biases", ())]):
             card = write_card(config(), notes)
             assert card.endswith("\n")
@@ -225,7 +225,7 @@ class TestCard:
 
 
 class TestNames:
-    def test_a_file_is_named_as_it_is_or_as_one_says(self, tmp_path: Path) -> None:
+    def test_files_may_be_named(self, tmp_path: Path) -> None:
         (tmp_path / "lang=en").mkdir()
         odd = tmp_path / "lang=en" / "a=b.csv"
         odd.touch()
@@ -247,13 +247,13 @@ class TestNames:
             (["a\nb=x.csv"], "cannot be printed"),
         ],
     )
-    def test_what_a_reader_could_not_tell_apart(self, given: list[str], message: str) -> None:
+    def test_ambiguous_names(self, given: list[str], message: str) -> None:
         with pytest.raises(UsageError, match=message) as caught:
             named_files(given)
         assert "\n" not in str(caught.value)
 
 
-def test_a_file_is_measured_as_evaluate_does(tmp_path: Path) -> None:
+def test_metrics_match_evaluate(tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "rows.parquet", 150, neutral=True)
     bundle = load_bundle("sentiment140")
     found = measure_bundle(bundle, Session(bundle, "cpu"), data)

@@ -123,9 +123,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("cell", "bidirectional", "pooling", "pairs"), KINDS)
-def test_every_kind_of_network_comes_out_the_same(
-    cell: Any, bidirectional: bool, pooling: Any, pairs: int
-) -> None:
+def test_every_network_exports_exactly(cell: Any, bidirectional: bool, pooling: Any, pairs: int) -> None:
     config = replace(NETWORK, cell=cell, bidirectional=bidirectional, pooling=pooling, pairs=pairs)
     model = shaken(build_model(config, words=30, pairs=pairs, classes=3, seed=1))
     rows = ids(30, pairs or None)
@@ -182,7 +180,7 @@ ELSEWHERE: dict[str, Callable[[], list[Any]]] = {
 
 
 @pytest.mark.parametrize("kind", ELSEWHERE)
-def test_models_that_were_trained_elsewhere(kind: str, tmp_path: Path) -> None:
+def test_models_trained_elsewhere(kind: str, tmp_path: Path) -> None:
     model = shaken(keras.Sequential([keras.Input((None,)), *ELSEWHERE[kind]()]))
     model.save(tmp_path / "model.keras")
     (tmp_path / "words.txt").write_text("\n".join(WORDS) + "\n")
@@ -206,7 +204,7 @@ def test_models_that_were_trained_elsewhere(kind: str, tmp_path: Path) -> None:
     )
 
 
-def test_rows_that_no_word_has_are_cut(tmp_path: Path) -> None:
+def test_unused_embedding_rows_are_cut(tmp_path: Path) -> None:
     chain = [
         layers.Embedding(50, 4, mask_zero=True),
         layers.SimpleRNN(3),
@@ -220,8 +218,8 @@ def test_rows_that_no_word_has_are_cut(tmp_path: Path) -> None:
     assert result.bundle.config["vocabulary"]["words"] == 30
 
 
-class TestBundleOfARun:
-    def test_says_where_it_comes_from(self, trained: TrainResult, bundle: Path) -> None:
+class TestRunBundle:
+    def test_bundle_records_its_provenance(self, trained: TrainResult, bundle: Path) -> None:
         loaded = load_bundle(bundle)
         config = loaded.config
         assert config["labels"] == ["negative", "positive"]
@@ -235,15 +233,11 @@ class TestBundleOfARun:
         assert loaded.card.startswith("---\n")
         assert str(bundle.parent) not in loaded.card + json.dumps(config)
 
-    def test_the_same_run_gives_the_same_digest(
-        self, trained: TrainResult, bundle: Path, tmp_path: Path
-    ) -> None:
+    def test_same_run_gives_same_digest(self, trained: TrainResult, bundle: Path, tmp_path: Path) -> None:
         again = export(trained.folder.model, tmp_path / "again", name="small")
         assert again.bundle.digest == load_bundle(bundle).digest
 
-    def test_int8_tables_are_small_and_say_what_they_change(
-        self, trained: TrainResult, tmp_path: Path
-    ) -> None:
+    def test_int8_tables_are_small_and_report_changes(self, trained: TrainResult, tmp_path: Path) -> None:
         plain = export(trained.folder.path, tmp_path / "plain").bundle
         small = export(trained.folder.path, tmp_path / "small", tables="int8").bundle
         assert len(small.model) < len(plain.model)
@@ -252,7 +246,7 @@ class TestBundleOfARun:
         assert small.config["parity"]["max_abs_difference"] < TOLERANCE
         assert "int8" in small.card
 
-    def test_an_int8_recurrence_says_what_it_changes(
+    def test_int8_recurrence_reports_changes(
         self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
@@ -273,7 +267,7 @@ class TestBundleOfARun:
         assert "| More rows | 1,500 |" in made.bundle.card.split("run in int8")[1]
 
     @pytest.mark.parametrize("activation", ["tanh", "hard_tanh"])
-    def test_what_is_int8_already_is_not_rounded_again(
+    def test_int8_is_not_rounded_again(
         self,
         request: pytest.FixtureRequest,
         tmp_path: Path,
@@ -307,10 +301,10 @@ class TestBundleOfARun:
         assert figures[0] == figures[1]
         assert [line.split(" | ")[0] for line in figures[0][3:]] == ["| Z", "| A"]
 
-    def test_a_clipped_network_runs_on_whole_numbers(
+    def test_clipped_network_runs_on_whole_numbers(
         self, clipped: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Through ``score``, with all that an export checks and says."""
+        """Through ``score``, with all checks and messages of an export."""
         monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
         stored: dict[str, Any] = {"tables": "int8", "precision": "int8"}
         bundle = export(clipped.folder.path, tmp_path / "b", **stored).bundle
@@ -333,7 +327,7 @@ class TestBundleOfARun:
         found = Session(bundle, "cpu").probabilities(model.bundle.text.encode(column))
         assert np.abs(found - expected).mean() < 0.02
 
-    def test_an_int8_recurrence_that_changes_too_much_is_refused(
+    def test_inaccurate_int8_recurrence_is_rejected(
         self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream_train.network.quantized.MOST_WEIGHT", 1)  # three values a weight
@@ -342,7 +336,7 @@ class TestBundleOfARun:
             export(trained.folder.path, tmp_path / "b", precision="int8", evaluate=[data])
         assert not (tmp_path / "b").exists()
 
-    def test_it_is_measured_on_labeled_rows(self, trained: TrainResult, tmp_path: Path) -> None:
+    def test_metrics_on_labeled_rows(self, trained: TrainResult, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "more.parquet", 120, neutral=True, seed=8)
         metrics = export(trained.folder.path, tmp_path / "b", evaluate=[data]).bundle.config["metrics"][
             "more.parquet"
@@ -350,7 +344,7 @@ class TestBundleOfARun:
         assert 0 < metrics["n"] < 120  # neutral rows have no place in a model of two labels
         assert metrics["interval"][0] <= metrics["accuracy"] <= metrics["interval"][1]
 
-    def test_its_card_has_named_figures_slices_and_notes(self, trained: TrainResult, tmp_path: Path) -> None:
+    def test_card_has_metrics_slices_and_notes(self, trained: TrainResult, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "more.parquet", 120, seed=8)
         again = write_synthetic(tmp_path / "again.parquet", 60, seed=9)
         notes = tmp_path / "notes.md"
@@ -364,13 +358,13 @@ class TestBundleOfARun:
         assert card.index("### More rows") < card.index("| negation |") < card.index("### again.parquet")
         assert card.endswith("of a text.\n- mine\n\n## Biases\n\n- yours\n")
 
-    def test_notes_and_names_are_read_before_any_work(self, trained: TrainResult, tmp_path: Path) -> None:
+    def test_notes_and_names_are_checked_first(self, trained: TrainResult, tmp_path: Path) -> None:
         with pytest.raises(InputNotFoundError):
             export(tmp_path / "no model", tmp_path / "b", notes=tmp_path / "none.md")
         with pytest.raises(UsageError, match="same name"):
             export(tmp_path / "no model", tmp_path / "b", evaluate=["a/x.csv", "b/x.csv"])
 
-    def test_on_the_command_line(
+    def test_command(
         self,
         trained: TrainResult,
         tmp_path: Path,
@@ -396,20 +390,20 @@ class TestBundleOfARun:
         assert main([*arguments, "--overwrite"]) == 0
         assert "By the environment" in json.loads(capsys.readouterr().out)["metrics"]
 
-    def test_parity_is_measured_on_texts_that_are_given(self, trained: TrainResult, tmp_path: Path) -> None:
+    def test_parity_on_given_texts(self, trained: TrainResult, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "texts.parquet", 50, seed=4)
         parity = export(trained.folder.path, tmp_path / "b", parity_data=data).bundle.config["parity"]
         assert parity["of"] == "texts that were given"
         assert parity["rows"] == 50
 
-    def test_the_network_comes_back_out(self, trained: TrainResult, bundle: Path) -> None:
+    def test_network_round_trip(self, trained: TrainResult, bundle: Path) -> None:
         network = network_of(load_bundle(bundle))
         rows = draw_rows(load_bundle(bundle).text)
         np.testing.assert_allclose(
             keras_probabilities(to_keras(network), rows), keras_probabilities(trained.model, rows), atol=2e-6
         )
 
-    def test_a_bundle_can_be_fine_tuned(self, bundle: Path, tmp_path: Path) -> None:
+    def test_bundle_can_be_fine_tuned(self, bundle: Path, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "three.parquet", 120, neutral=True, seed=9)
         fitting = FitConfig(epochs=2, batch_size=16, learning_rate=5e-3, patience=1)
         tuned = fine_tune(
@@ -420,7 +414,9 @@ class TestBundleOfARun:
         assert again.config["provenance"]["from"]["bundle"]["name"] == "small"
         assert "fine_tuning" in again.config["provenance"]
 
-    def test_nothing_is_replaced_unasked(self, trained: TrainResult, bundle: Path, tmp_path: Path) -> None:
+    def test_existing_bundle_is_not_replaced(
+        self, trained: TrainResult, bundle: Path, tmp_path: Path
+    ) -> None:
         with pytest.raises(OutputExistsError):
             export(trained.folder.path, bundle)
         (tmp_path / "mine").mkdir()
@@ -429,7 +425,7 @@ class TestBundleOfARun:
             export(trained.folder.path, tmp_path / "mine", overwrite=True)
 
 
-def test_a_graph_that_differs_is_refused(
+def test_differing_graph_is_rejected(
     trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slightly_wrong(network: Network, wordless: Any = None) -> bytes:
@@ -443,7 +439,7 @@ def test_a_graph_that_differs_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_that_are_none_are_refused(trained: TrainResult, bundle: Path) -> None:
+def test_non_finite_weights_are_rejected(trained: TrainResult, bundle: Path) -> None:
     loaded = load_bundle(bundle)
     broken = keras.models.clone_model(trained.model)
     broken.set_weights([np.full_like(weight, np.nan) for weight in trained.model.get_weights()])
@@ -451,7 +447,7 @@ def test_numbers_that_are_none_are_refused(trained: TrainResult, bundle: Path) -
         measure_parity(Session(loaded, "cpu"), broken, draw_rows(loaded.text), "drawn")
 
 
-def test_a_network_without_counterpart_is_said_to_have_none() -> None:
+def test_unsupported_network_is_reported() -> None:
     for chain, message in (
         ([layers.GRU(3, activation="gelu"), layers.Dense(2, "softmax")], "activation gelu"),
         ([layers.Bidirectional(layers.GRU(3), merge_mode="sum"), layers.Dense(2, "softmax")], "by 'sum'"),
@@ -496,14 +492,14 @@ def _four(tmp_path: Path) -> Path:
         ("{broken", "not a JSON object that maps tokens to IDs"),
     ],
 )
-def test_a_vocabulary_that_does_not_fit(four: Path, content: str, message: str) -> None:
+def test_vocabulary_of_wrong_size(four: Path, content: str, message: str) -> None:
     words = four.with_name("words")
     words.write_text(content)
     with pytest.raises((DataError, UsageError), match=message):
         export(four, four.with_name("b"), vocabulary=words, labels=["a", "b"], rules=TextRules())
 
 
-def test_what_is_missing_is_said(four: Path, trained: TrainResult) -> None:
+def test_missing_files_are_named(four: Path, trained: TrainResult) -> None:
     with pytest.raises(UsageError, match="--vocabulary is missing"):
         open_trained(four, labels=["a", "b"])
     words = four.with_name("words.txt")

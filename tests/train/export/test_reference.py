@@ -57,7 +57,7 @@ def scored(bundle: Bundle, texts: pa.Array) -> Distribution:
 
 
 def check(bundle: Bundle, texts: pa.Array) -> None:
-    """A bundle's reference is what scoring these texts with it gives."""
+    """Check that a bundle's reference matches scoring these texts with it."""
     assert bundle.reference is not None
     wanted = scored(bundle, texts)
     assert dict(bundle.reference.texts.labels) == dict(wanted.labels)
@@ -67,7 +67,7 @@ def check(bundle: Bundle, texts: pa.Array) -> None:
 
 
 @pytest.mark.parametrize("tables", ["float32", "int8"])
-def test_it_is_what_the_bundle_makes_of_the_validation_rows(
+def test_reference_is_computed_from_the_validation_rows(
     tables: str, run: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "bundle"
@@ -78,9 +78,7 @@ def test_it_is_what_the_bundle_makes_of_the_validation_rows(
     assert f"drift:   measured against {bundle.reference}\n" in capsys.readouterr().out
 
 
-def test_of_a_calibrated_run_it_is_of_the_rows_of_the_run_with_the_new_scores(
-    run: Path, rows: Path, tmp_path: Path
-) -> None:
+def test_calibrated_run_uses_its_rows_with_new_scores(run: Path, rows: Path, tmp_path: Path) -> None:
     others = write_synthetic(tmp_path / "others.parquet", 300, seed=7)
     output = calibrate(run, [others], tmp_path / "calibrated").folder.path
     plain, warm = (export(one, tmp_path / f"of-{one.name}").bundle for one in (run, output))
@@ -92,7 +90,7 @@ def test_of_a_calibrated_run_it_is_of_the_rows_of_the_run_with_the_new_scores(
     assert warm.reference.texts.scores != plain.reference.texts.scores
 
 
-def test_of_a_fine_tuning_it_is_of_its_own_rows(run: Path, tmp_path: Path) -> None:
+def test_fine_tuning_uses_its_own_rows(run: Path, tmp_path: Path) -> None:
     """And only the files that held-out rows stand in are named: those without labels hold none out."""
     new = write_synthetic(tmp_path / "new.parquet", 3_000, seed=3)
     tuned = fine_tune(run, [new], tmp_path / "tuned", fitting=FITTING, data=DATA, thaw="head")
@@ -101,7 +99,7 @@ def test_of_a_fine_tuning_it_is_of_its_own_rows(run: Path, tmp_path: Path) -> No
     assert bundle.reference.of == "validation rows of new.parquet"
 
 
-def test_files_are_named_that_hold_rows_out(tmp_path: Path) -> None:
+def test_held_out_files_are_named(tmp_path: Path) -> None:
     settings = Settings(None, FITTING, DataConfig(validation=0.4), ANY_COLUMNS, None)
     table = synthetic_table(900)
     for number in range(3):
@@ -115,26 +113,26 @@ def test_files_are_named_that_hold_rows_out(tmp_path: Path) -> None:
     assert prepared.validation_name == "validation rows of 1.parquet and another file"
 
 
-def test_few_held_out_rows_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_reference_with_few_held_out_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = write_synthetic(tmp_path / "few.parquet", 400)
     run = train([rows], tmp_path / "run", network=NETWORK, fitting=FITTING, data=DataConfig(validation=0.3))
     assert main(["export-onnx", str(run.folder.path), "--output", str(tmp_path / "b"), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["reference"] is None
-    assert said["notes"] == ["drift:   no reference: fewer than 1,000 rows were held out (--validation)"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["reference"] is None
+    assert output["notes"] == ["drift:   no reference: fewer than 1,000 rows were held out (--validation)"]
     bundle = load_bundle(tmp_path / "b")
     assert bundle.reference is None
     assert bundle.config["schema_version"] == 1
 
 
-def test_a_run_of_an_earlier_version_has_none(run: Path, tmp_path: Path) -> None:
+def test_no_reference_for_runs_of_earlier_versions(run: Path, tmp_path: Path) -> None:
     old = shutil.copytree(run, tmp_path / "old")
     (old / "held_out.npz").unlink()
     done = export(old, tmp_path / "bundle")
     assert (done.bundle.reference, done.notes) == (None, ())
 
 
-def test_of_very_many_rows_some_are_kept_from_first_to_last(run: Path) -> None:
+def test_many_rows_are_sampled_evenly(run: Path) -> None:
     kept = RunFolder(run).read_held_out()
     assert kept is not None
     assert evenly(kept.ids, len(kept.ids)) is kept.ids

@@ -47,7 +47,7 @@ LABELS = ("negative", "positive")
 
 
 class Killed(Exception):
-    """What stops a run in the middle of an epoch."""
+    """Stops a run in the middle of an epoch."""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def taught(
     table = synthetic_table(rows, seed=seed)
     right = np.array([LABELS.index(label) for label in table["label"].to_pylist()])
     shares = np.where(right[:, None] == np.arange(2), np.float32(sure), np.float32(1 - sure))
-    for place, label in enumerate(LABELS):
-        table = table.append_column(f"p_{label}", columns.get(label, pa.array(shares[:, place])))
+    for index, label in enumerate(LABELS):
+        table = table.append_column(f"p_{label}", columns.get(label, pa.array(shares[:, index])))
     pq.write_table(table if labeled else table.drop(["label"]), path)
     return path
 
@@ -86,15 +86,15 @@ def taught(
     st.floats(0.01, 1),
     st.floats(0.2, 5),
 )
-def test_each_row_weighs_one_and_the_shares_are_as_wished(
+def test_row_weights_and_teacher_share(
     rows: list[tuple[float, int, bool]], weight: float, temperature: float
 ) -> None:
-    shares = np.array([(p, 1 - p) if there else (np.nan, np.nan) for p, _, there in rows], np.float32)
+    shares = np.array([(p, 1 - p) if labeled else (np.nan, np.nan) for p, _, labeled in rows], np.float32)
     truth = np.array([label for _, label, _ in rows], np.int32)
     targets = targets_of(shares, truth, weight=weight, temperature=temperature)
     assert targets.dtype == np.float32
-    for (p, label, there), row in zip(rows, targets, strict=True):
-        share = 0.0 if not there else 1.0 if label < 0 else weight
+    for (p, label, labeled), row in zip(rows, targets, strict=True):
+        share = 0.0 if not labeled else 1.0 if label < 0 else weight
         assert row[:2].sum() == pytest.approx(share, abs=1e-5)
         assert row[2:].sum() == pytest.approx(0.0 if label < 0 else 1 - share, abs=1e-5)
         if share and 0.01 < p < 0.99:
@@ -103,38 +103,38 @@ def test_each_row_weighs_one_and_the_shares_are_as_wished(
             assert row[2 + (1 - label)] == 0
 
 
-def test_at_temperature_1_the_loss_is_the_cross_entropy_with_the_mixture() -> None:
+def test_temperature_1_is_cross_entropy_with_the_mixture() -> None:
     random = np.random.default_rng(0)
-    said, guess = random.dirichlet([1, 1, 1], 50), random.dirichlet([1, 1, 1], 50)
+    predicted, guess = random.dirichlet([1, 1, 1], 50), random.dirichlet([1, 1, 1], 50)
     truth = random.integers(3, size=50)
-    targets = targets_of(said.astype(np.float32), truth.astype(np.int32), weight=0.3, temperature=1.0)
-    mixture = 0.3 * said + 0.7 * np.eye(3)[truth]
+    targets = targets_of(predicted.astype(np.float32), truth.astype(np.int32), weight=0.3, temperature=1.0)
+    mixture = 0.3 * predicted + 0.7 * np.eye(3)[truth]
     expected = float(np.mean(-(mixture * np.log(guess)).sum(axis=1)))
     assert float(TeacherLoss()(targets, guess.astype(np.float32))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_gradient_keeps_its_size_at_any_temperature() -> None:
+def test_gradient_scale_does_not_depend_on_temperature() -> None:
     """For small logits the softened part matches logits (Hinton et al. 2015, section 2.1)."""
     import tensorflow as tf
 
-    said = np.array([[0.35, 0.33, 0.32]], np.float32)
+    predicted = np.array([[0.35, 0.33, 0.32]], np.float32)
     gradients = []
     for temperature in (5.0, 20.0):
         logits = tf.Variable([[0.01, -0.02, 0.01]])
-        targets = targets_of(said, np.array([-1], np.int32), weight=1.0, temperature=temperature)
+        targets = targets_of(predicted, np.array([-1], np.int32), weight=1.0, temperature=temperature)
         with tf.GradientTape() as tape:
             loss = TeacherLoss(temperature)(targets, tf.nn.softmax(logits))
         gradients.append(tape.gradient(loss, logits).numpy())
     np.testing.assert_allclose(*gradients, rtol=0.05)
 
 
-def test_accuracy_is_judged_by_label_and_teachers_together() -> None:
+def test_accuracy_uses_labels_and_teachers() -> None:
     targets = np.array([[0, 0, 0, 1], [0.9, 0.1, 0, 0], [0.2, 0.1, 0, 0.7]], np.float32)
     guess = np.array([[0.4, 0.6], [0.4, 0.6], [0.4, 0.6]], np.float32)
     np.testing.assert_array_equal(accuracy(targets, guess), [1, 0, 1])
 
 
-def test_the_loss_survives_saving() -> None:
+def test_loss_is_serializable() -> None:
     loss = keras.losses.deserialize(keras.losses.serialize(TeacherLoss(2.5)))
     assert isinstance(loss, TeacherLoss)
     assert loss.temperature == 2.5
@@ -143,7 +143,7 @@ def test_the_loss_survives_saving() -> None:
 # Students
 
 
-def test_a_student_learns_from_its_teachers(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:
+def test_student_learns_from_teachers(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:
     fitting = replace(QUICK, teacher_weight=0.8, teacher_temperature=2.0)
     teachers = Teachers((teacher.folder.path,))
     run: dict[str, Any] = {"network": SMALL, "fitting": fitting, "data": ROWS, "teachers": teachers}
@@ -165,8 +165,8 @@ def test_a_student_learns_from_its_teachers(teacher: TrainResult, tweets: Path, 
     assert not (tmp_path / "run/taught.npz").exists()
 
 
-def test_rows_without_a_label_teach_by_their_columns(tweets: Path, tmp_path: Path) -> None:
-    """Wrong labels, right teacher: what comes out shows whom the student has learned from."""
+def test_unlabeled_rows_teach_by_their_columns(tweets: Path, tmp_path: Path) -> None:
+    """The labels are wrong and the teacher is right, so the result shows what the student learned from."""
     more = taught(tmp_path / "more.parquet", 600, seed=7)
     table = pq.read_table(tweets)
     wrong = pa.array(
@@ -188,7 +188,7 @@ def test_rows_without_a_label_teach_by_their_columns(tweets: Path, tmp_path: Pat
     assert result.record.to_dict()["data"][1]["without_label"] == 0
 
 
-def test_no_label_at_all_will_do(tmp_path: Path) -> None:
+def test_training_without_labels(tmp_path: Path) -> None:
     path = taught(tmp_path / "tweets.parquet", 500, seed=3)
     teachers = Teachers(columns="p_")
     arguments: dict[str, Any] = {"network": SMALL, "fitting": QUICK, "data": ROWS, "teachers": teachers}
@@ -199,7 +199,7 @@ def test_no_label_at_all_will_do(tmp_path: Path) -> None:
     assert result.history.epochs[-1]["validation_accuracy"] > 0.85
 
 
-def test_a_row_that_nobody_labeled_repeats_one_that_somebody_did(tmp_path: Path) -> None:
+def test_unlabeled_repeat_of_a_labeled_row(tmp_path: Path) -> None:
     labeled = taught(tmp_path / "a.parquet", 300, seed=3, labeled=True)
     bare = taught(tmp_path / "b.parquet", 400, seed=3)
     result = train(
@@ -218,7 +218,7 @@ def test_a_row_that_nobody_labeled_repeats_one_that_somebody_did(tmp_path: Path)
     assert report.train + report.validation + report.duplicates + report.conflicting + report.blank == 700
 
 
-def test_fine_tuning_takes_teachers_too(teacher: TrainResult, tmp_path: Path) -> None:
+def test_fine_tuning_with_teachers(teacher: TrainResult, tmp_path: Path) -> None:
     more = taught(tmp_path / "more.parquet", 300, seed=11, sure=0.8)
     result = fine_tune(
         teacher.folder.path,
@@ -249,7 +249,7 @@ STOPS = [(0, 0), (1, 1), (2, 0)]
 
 @pytest.fixture(scope="module")
 def whole(teacher: TrainResult, tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    """A fine-tuning that nothing has stopped; beside it, its folder as kills would have left it."""
+    """An uninterrupted fine-tuning, and its folder as kills would have left it."""
     output, stage = tmp_path_factory.mktemp("runs") / "whole", [-1]
 
     def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
@@ -262,7 +262,7 @@ def whole(teacher: TrainResult, tweets: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize(("stage", "epoch"), STOPS)
-def test_a_fine_tuning_resumes_to_the_same_weights(
+def test_fine_tuning_resumes_to_the_same_weights(
     teacher: TrainResult, whole: TrainResult, tweets: Path, tmp_path: Path, stage: int, epoch: int
 ) -> None:
     shutil.copytree(whole.folder.path.with_name(f"killed-{stage}-{epoch}"), tmp_path / "run")
@@ -278,7 +278,7 @@ def test_a_fine_tuning_resumes_to_the_same_weights(
     assert not any(name.startswith(("stage", "checkpoint", "best", "taught")) for name in names[0])
 
 
-def test_a_fine_tuning_resumes_with_its_own_data_only(
+def test_fine_tuning_resumes_with_its_own_data_only(
     teacher: TrainResult, whole: TrainResult, tweets: Path, tmp_path: Path
 ) -> None:
     killed = whole.folder.path.with_name("killed-1-1")
@@ -289,7 +289,7 @@ def test_a_fine_tuning_resumes_with_its_own_data_only(
         fine_tune(teacher.folder.path, [other], killed, resume=True, **GRADUAL)
 
 
-def test_a_killed_fine_tuning_resumes(
+def test_killed_fine_tuning_resumes(
     teacher: TrainResult, tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """kill -9 from the command line, within a stage after the first."""
@@ -312,7 +312,7 @@ def test_a_killed_fine_tuning_resumes(
 @given(
     st.lists(st.sampled_from(["a good day", "A good day!", "@me a good day", "other", "", "!!"]), max_size=6)
 )
-def test_what_repeats_a_held_out_text_is_left_out(texts: list[str]) -> None:
+def test_repeats_of_held_out_texts_are_omitted(texts: list[str]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -345,7 +345,7 @@ def test_held_out_rows_belong_to_the_run(tweets: Path, tmp_path: Path) -> None:
     assert result.record.to_dict()["held_out"][0]["name"] == "held.parquet"
 
 
-def test_words_come_from_other_texts_too(tweets: Path, tmp_path: Path) -> None:
+def test_vocabulary_from_additional_texts(tweets: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.parquet"
     pq.write_table(pa.table({"text": ["brandnew words here"] * 500}), more)
     network = replace(SMALL, pairs=50)
@@ -363,7 +363,7 @@ def test_words_come_from_other_texts_too(tweets: Path, tmp_path: Path) -> None:
 # What does not fit
 
 
-def test_a_teacher_that_does_not_fit_is_refused(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:
+def test_incompatible_teacher_is_rejected(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:
     teachers = Teachers((teacher.folder.path,))
     three = write_synthetic(tmp_path / "three.parquet", 60, neutral=True)
     with pytest.raises(UsageError, match="this run has negative, neutral, positive"):
@@ -384,7 +384,7 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher: TrainResult, tweets: Pa
         ({"positive": pa.array(["much"] * 40)}, ColumnTypeError, "p_positive is string"),
     ],
 )
-def test_columns_that_are_no_probabilities_are_refused(
+def test_invalid_teacher_columns_are_rejected(
     tmp_path: Path, columns: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
     path = taught(tmp_path / "tweets.parquet", 40, seed=1, labeled=True, **columns)
@@ -404,7 +404,7 @@ def test_missing_columns_are_named(tweets: Path, tmp_path: Path) -> None:
         train([path], tmp_path / "other", teachers=Teachers(columns="p_"), **arguments)
 
 
-def test_the_command_line_says_it_in_one_line(tweets: Path, tmp_path: Path, capsys: Any) -> None:
+def test_command_errors_are_one_line(tweets: Path, tmp_path: Path, capsys: Any) -> None:
     arguments = ["train", str(tweets), "--output", str(tmp_path / "run"), "--teacher-columns", "none_"]
     assert main(arguments) == ColumnNotFoundError.exit_code
     error = capsys.readouterr().err

@@ -19,7 +19,7 @@ rows = st.lists(st.integers(0, 2), min_size=1, max_size=60)
 
 
 @given(rows)
-def test_balanced_classes_count_the_same_and_a_row_counts_one(classes: list[int]) -> None:
+def test_balanced_weights_average_to_one(classes: list[int]) -> None:
     truth = np.array(classes, np.int32)
     weights = class_weights(FitConfig(class_weights="balanced"), truth, LABELS)
     assert weights.dtype == np.float32
@@ -29,7 +29,7 @@ def test_balanced_classes_count_the_same_and_a_row_counts_one(classes: list[int]
 
 
 @given(rows, st.floats(0.01, 100))
-def test_of_given_weights_the_ratio_counts(classes: list[int], weight: float) -> None:
+def test_only_the_ratio_of_weights_matters(classes: list[int], weight: float) -> None:
     truth = np.array(classes, np.int32)
     weights = class_weights(FitConfig(class_weights={"neutral": weight}), truth, LABELS)
     assert weights[truth].mean() == pytest.approx(1, rel=1e-5)
@@ -37,7 +37,7 @@ def test_of_given_weights_the_ratio_counts(classes: list[int], weight: float) ->
     assert weights[2] == weights[0]
 
 
-def test_a_weight_is_for_a_label_that_is_there() -> None:
+def test_weight_for_a_missing_label_is_rejected() -> None:
     check_class_weights(FitConfig(class_weights={"neutral": 2.0}), LABELS)
     check_class_weights(FitConfig(class_weights="balanced"), LABELS)
     with pytest.raises(UsageError, match=r"'bad', which no row has .*negative, neutral, positive"):

@@ -59,7 +59,7 @@ def lists_of(tokens: Tokens) -> list[list[str]]:
 
 class TestKeys:
     @given(st.lists(st.text(max_size=8), max_size=30))
-    def test_equal_texts_and_no_others_share_a_key(self, texts: list[str]) -> None:
+    def test_only_equal_texts_share_a_key(self, texts: list[str]) -> None:
         keys = text_keys(pa.array(texts, pa.string())).tolist()
         assert len(set(keys)) == len(set(texts))
         assert len(set(zip(keys, texts, strict=True))) == len(set(texts))
@@ -70,10 +70,10 @@ class TestKeys:
         assert np.array_equal(text_keys(texts.slice(1)), keys[1:])
         assert np.array_equal(text_keys(texts.cast(pa.large_string())), keys)
 
-    def test_order_counts(self) -> None:
+    def test_order_matters(self) -> None:
         assert len(set(text_keys(pa.array(["ab", "ba", "aab", "aba", "", "a"])).tolist())) == 6
 
-    def test_tokens_have_the_same_key_in_any_portion(self) -> None:
+    def test_token_keys_do_not_depend_on_portions(self) -> None:
         def keys(*texts: str) -> list[int]:
             return token_keys(tokenize(pa.array(texts), TextRules(), 1000)[0]).tolist()
 
@@ -81,7 +81,7 @@ class TestKeys:
         assert together[0] == together[2] != together[3]
         assert keys("bad day") == together[1:2]
 
-    def test_words_are_what_a_text_is(self) -> None:
+    def test_word_keys_depend_only_on_words(self) -> None:
         def keys(*texts: str) -> list[int]:
             return word_keys(tokenize(pa.array(texts), TextRules(), 1000)[0]).tolist()
 
@@ -126,7 +126,7 @@ class TestWordCounts:
         assert {key: value for key, value in found.items() if value} == expected
         assert len(set(words.to_pylist())) == len(words)
 
-    def test_merges_before_there_are_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_merges_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sentstream.analyze.word_counts._MERGE_AT", 3)
         counts = WordCounts(1)
         for _ in range(5):
@@ -146,7 +146,7 @@ class TestFigures:
         assert describe_lengths(np.zeros(0, np.int64)) == {"rows": 0}
 
     @given(st.lists(st.integers(0, 5000), min_size=1, max_size=300))
-    def test_a_histogram_holds_every_row(self, lengths: list[int]) -> None:
+    def test_histogram_counts_every_row(self, lengths: list[int]) -> None:
         found = describe_lengths(np.array(lengths))
         histogram = found["histogram"]
         assert sum(histogram["rows"]) == len(lengths)
@@ -154,8 +154,8 @@ class TestFigures:
         assert found["min"] <= found["p1"] <= found["p50"] <= found["p99"] <= found["max"]
         shown = found["p99"] // histogram["bin_width"]
         within = [length // histogram["bin_width"] for length in lengths]
-        for place, number in enumerate(histogram["rows"][:shown]):
-            assert within.count(place) == number
+        for index, number in enumerate(histogram["rows"][:shown]):
+            assert within.count(index) == number
 
     def test_coverage_by_hand(self) -> None:
         words, counts = pa.array(["a", "b", "c"]), np.array([1, 6, 3])
@@ -166,7 +166,7 @@ class TestFigures:
         assert (found["tokens"], found["types"], found["types_seen_once"]) == (10, 3, 1)
         assert found["most_frequent"][0] == {"word": "b", "share": 0.6}
 
-    def test_coverage_of_nothing(self) -> None:
+    def test_coverage_of_no_texts(self) -> None:
         found = cover_vocabulary(pa.array([], pa.string()), np.zeros(0, np.int64), [10])
         assert found["coverage"] == [{"size": 10, "tokens": 0.0, "types": 0.0, "rarest_count": 0}]
         assert found["most_frequent"] == []
@@ -305,13 +305,13 @@ class TestInspectData:
         )
         assert whole["duplicates"]["same_text"]["rows"] == sum(same.values()) - len(same)
 
-    def test_a_long_text_is_read_up_to_the_cap(self) -> None:
+    def test_texts_are_truncated_at_max_chars(self) -> None:
         found = inspect_data(made(["x" * 30 + " http://a.b"], ["a"]), max_chars=20)
         assert found["rows"]["truncated"] == 1
         assert found["contents"]["links"] == 0.0
         assert found["lengths"]["characters"]["max"] == 41
 
-    def test_of_many_labels_the_small_ones_share_a_count(self) -> None:
+    def test_small_labels_share_a_count(self) -> None:
         labels = [f"label{number:02}" for number in range(30) for _ in range(30 - number)]
         found = inspect_data(made([f"word{label} the" for label in labels], labels))
         assert list(found["frequent_words"]) == sorted(set(labels))[:20]
@@ -323,7 +323,7 @@ class TestInspectData:
         assert {one["word"] for one in found["vocabulary"]["most_frequent"]} == {"Soo", "GOOD"}
         assert found["rules"]["lowercase"] is False
 
-    def test_a_vocabulary_of_nothing(self) -> None:
+    def test_empty_vocabulary(self) -> None:
         with pytest.raises(UsageError, match="vocabulary sizes must be positive integers, not 0"):
             inspect_data(made(["a"]), vocabulary_sizes=[5, 0])
 
@@ -342,7 +342,7 @@ class TestNltk:
         ratios = [one["log_likelihood"] for one in found["collocations"]]
         assert ratios == sorted(ratios, reverse=True)
 
-    def test_words_that_avoid_each_other_are_no_collocation(self) -> None:
+    def test_negatively_associated_words_are_not_collocations(self) -> None:
         pytest.importorskip("nltk")
         # "a" and "b" are neighbors less often than chance would have it, but often enough to be counted.
         texts = [*["a c a c a c"] * 30, *["b d b d b d"] * 30, *["a b"] * 6]
@@ -360,7 +360,7 @@ class TestNltk:
             0.75,
         )
 
-    def test_a_sample_is_drawn_from_the_seed(self) -> None:
+    def test_sample_depends_on_the_seed(self) -> None:
         pytest.importorskip("nltk")
         data = made([f"word{number}" for number in range(100)])
         first, again, other = (
@@ -424,7 +424,7 @@ class TestCommand:
         ):
             assert words in out
 
-    def test_without_labels_and_only_some(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_without_or_with_some_labels(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, out, _ = self.inspect(capsys, file, "--text-column", "body", "--json")
         assert code == 0
         assert json.loads(out)["labels"] == []
@@ -472,7 +472,7 @@ class TestCommand:
         assert words in err
         assert len(err.splitlines()) == 1
 
-    def test_help_comes_without_arguments(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_arguments_prints_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["data"])
         assert "inspect" in capsys.readouterr().out
 
@@ -508,38 +508,38 @@ class TestOverlap:
         assert "16.7 %" in shown
 
 
-class TestOnATerminal:
-    """What a person sees who runs the command: a bar on the terminal, and nothing of it in the output."""
+class TestTerminalOutput:
+    """What a user sees: a bar on the terminal, and nothing of it in the output."""
 
     def run(self, file: Path, *, terminal: bool) -> tuple[str, str]:
         command = ["data", "inspect", str(file), "--text-column", "body", "--json"]
         program = "import sys; from sentstream.cli import main; sys.exit(main())"
         root = Path(__file__).resolve().parents[3]
         path = os.pathsep.join((str(root), str(root / "train"), os.environ.get("PYTHONPATH", "")))
-        ours, theirs = os.openpty() if terminal else os.pipe()
+        parent_end, child_end = os.openpty() if terminal else os.pipe()
         run = subprocess.run(
             [sys.executable, "-c", program, *command],
             env={**os.environ, "PYTHONPATH": path, "TERM": "xterm", "CI": ""},
             stdout=subprocess.PIPE,
-            stderr=theirs,
+            stderr=child_end,
             text=True,
             check=True,
         )
-        os.close(theirs)
+        os.close(child_end)
         shown = b""
         with contextlib.suppress(OSError):  # the end of a terminal
-            while portion := os.read(ours, 65536):
+            while portion := os.read(parent_end, 65536):
                 shown += portion
-        os.close(ours)
+        os.close(parent_end)
         return run.stdout, shown.decode()
 
     @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
-    def test_a_bar(self, file: Path) -> None:
+    def test_progress_bar(self, file: Path) -> None:
         out, shown = self.run(file, terminal=True)
         assert json.loads(out)["rows"]["inspected"] == 9
         assert "9/9" in shown
 
-    def test_no_bar_in_a_file(self, file: Path) -> None:
+    def test_no_bar_without_a_terminal(self, file: Path) -> None:
         out, shown = self.run(file, terminal=False)
         assert json.loads(out)["rows"]["inspected"] == 9
         assert shown == ""
@@ -562,8 +562,8 @@ def test_real_tweets() -> None:
     not Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")).is_dir() and os.environ.get("CI") != "true",
     reason="the data folder (SENTSTREAM_DATA) is not here",
 )
-def test_the_known_leak() -> None:
-    """The folder's description says it: most rows of a validation set stand in the training set, too."""
+def test_known_leak() -> None:
+    """As the folder's description says, most rows of a validation set are also in the training set."""
     folder = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data"))
     train, validation = (
         read_labeled(folder / f"semeval/{name}.parquet").text for name in ("train", "validation")

@@ -32,7 +32,7 @@ def test_agrees_with_scikit_learn(classes: int, rows: int) -> None:
     truth = np.random.default_rng(1).integers(0, classes, rows)
     truth[: 2 * classes] = np.tile(np.arange(classes), 2)
     predicted = table.argmax(axis=1)
-    names = [f"label {place}" for place in range(classes)]
+    names = [f"label {index}" for index in range(classes)]
     found = measure(truth, predicted, names, table)
     precision, recall, f1, support = sklearn.precision_recall_fscore_support(
         truth, predicted, labels=range(classes), zero_division=0
@@ -69,7 +69,7 @@ def test_by_hand() -> None:
     assert found.calibration is None
 
 
-def test_a_label_that_does_not_occur_is_in_no_mean() -> None:
+def test_labels_without_rows_are_excluded_from_the_mean() -> None:
     found = measure([0, 2], [0, 1], THREE)
     assert found.macro_recall == 0.5
     assert found.macro_f1 == 0.5
@@ -87,18 +87,18 @@ class TestWilson:
         assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
     @given(st.integers(1, 10**7), st.floats(0, 1))
-    def test_holds_its_share(self, trials: int, share: float) -> None:
+    def test_has_nominal_coverage(self, trials: int, share: float) -> None:
         successes = round(trials * share)
         low, high = wilson(successes, trials)
         assert 0 <= low <= successes / trials <= high <= 1
         assert high > low
 
-    def test_mirrors(self) -> None:
+    def test_is_symmetric(self) -> None:
         low, high = wilson(300, 359)
         assert wilson(59, 359) == pytest.approx((1 - high, 1 - low))
 
     @pytest.mark.parametrize("bad", [(1, 0), (-1, 5), (6, 5)])
-    def test_no_share(self, bad: tuple[int, int]) -> None:
+    def test_invalid_counts(self, bad: tuple[int, int]) -> None:
         with pytest.raises(ValueError, match="not a proportion"):
             wilson(*bad)
 
@@ -116,13 +116,13 @@ class TestMacroRecallInterval:
         low, high = found.macro_recall_interval
         assert low < found.macro_recall < high
 
-    def test_of_one_label_it_is_the_binomial_interval(self) -> None:
+    def test_single_label_gives_the_binomial_interval(self) -> None:
         # 350 of 500: half a width of 1.96 √(0.7 · 0.3 / 500).
         found = measure([0] * 500, [0] * 350 + [1] * 150, ("a", "b"))
         half = 1.959964 * math.sqrt(0.7 * 0.3 / 500)
         assert found.macro_recall_interval == pytest.approx((0.7 - half, 0.7 + half), abs=0.006)
 
-    def test_holds_the_figure_of_the_population_19_times_in_20(self) -> None:
+    def test_covers_the_population_19_times_in_20(self) -> None:
         # Recalls of 0.9 and 0.6, of labels of 80 and 20 % of the rows.
         random = np.random.default_rng(4)
         held = 0
@@ -133,12 +133,12 @@ class TestMacroRecallInterval:
             held += low <= 0.75 <= high
         assert 180 <= held <= 199
 
-    def test_what_a_wrong_row_was_given_does_not_matter(self) -> None:
+    def test_wrong_predictions_do_not_matter(self) -> None:
         first = measure([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 0], THREE)
         other = measure([0, 0, 0, 1, 1, 2], [0, 0, 2, 1, 2, 1], THREE)
         assert first.macro_recall_interval == other.macro_recall_interval
 
-    def test_is_seeded_and_certain_where_every_row_is_right_or_wrong(self) -> None:
+    def test_is_seeded_and_has_no_width_if_all_rows_agree(self) -> None:
         cells = np.array([[3, 7], [9, 5]])
         assert percentile_interval(cells, mean_recalls) == percentile_interval(cells, mean_recalls)
         assert percentile_interval(cells, mean_recalls) != percentile_interval(cells, mean_recalls, seed=2)
@@ -146,19 +146,19 @@ class TestMacroRecallInterval:
         assert measure([0, 1], [1, 2], THREE).macro_recall_interval == (0.0, 0.0)
         assert measure([2], [2], THREE).macro_recall_interval == (1.0, 1.0)
 
-    def test_a_label_that_was_not_drawn_is_in_no_mean(self) -> None:
+    def test_labels_not_drawn_are_excluded_from_the_mean(self) -> None:
         cells = np.array([[[0, 4], [0, 0], [3, 1]], [[1, 1], [0, 0], [0, 0]]])
         assert mean_recalls(cells) == pytest.approx([0.625, 0.5])
 
     @settings(deadline=None, max_examples=50)
     @given(st.integers(1, 300), st.integers(2, 6), st.integers(0, 10**6))
-    def test_laws(self, rows: int, classes: int, seed: int) -> None:
+    def test_invariants(self, rows: int, classes: int, seed: int) -> None:
         random = np.random.default_rng(seed)
         truth, predicted = random.integers(0, classes, (2, rows))
         low, high = measure(truth, predicted, "abcdef"[:classes]).macro_recall_interval
         assert 0 <= low <= high <= 1
 
-    def test_a_million_rows_and_a_thousand_labels(self) -> None:
+    def test_million_rows_and_a_thousand_labels(self) -> None:
         truth = np.arange(10**6) % 1000
         found = measure(
             truth, np.where(np.arange(10**6) % 3000 < 2000, truth, 0), list(map(str, range(1000)))
@@ -186,12 +186,12 @@ class TestCalibration:
         table = np.array([[1.0, 0.0], [3 / 5, 2 / 5]])
         found = measure([0, 0], [0, 0], ("a", "b"), table).calibration
         assert found is not None
-        assert [place for place, one in enumerate(found.bins) if one.rows] == [
+        assert [index for index, one in enumerate(found.bins) if one.rows] == [
             8,
             14,
         ]  # (8/15, 9/15], (14/15, 1]
 
-    def test_certain_and_wrong_is_finite(self) -> None:
+    def test_confident_errors_have_finite_loss(self) -> None:
         found = measure([1], [0], ("a", "b"), np.array([[1.0, 0.0]])).calibration
         assert found is not None
         assert found.log_loss == pytest.approx(-math.log(1e-7))
@@ -206,7 +206,7 @@ class TestCalibration:
         assert narrow is not None
         assert narrow.log_loss == pytest.approx(wide.log_loss, abs=1e-6)
 
-    def test_what_is_drawn_from_its_probabilities_is_calibrated(self) -> None:
+    def test_samples_from_the_probabilities_are_calibrated(self) -> None:
         table = probabilities(200_000, 3, seed=7)
         drawn = (table.cumsum(axis=1) > np.random.default_rng(8).random(len(table))[:, None]).argmax(axis=1)
         found = measure(drawn, table.argmax(axis=1), THREE, table).calibration
@@ -215,10 +215,10 @@ class TestCalibration:
 
     @settings(deadline=None, max_examples=50)
     @given(st.integers(1, 300), st.integers(2, 6), st.integers(0, 10**6))
-    def test_laws(self, rows: int, classes: int, seed: int) -> None:
+    def test_invariants(self, rows: int, classes: int, seed: int) -> None:
         table = probabilities(rows, classes, seed)
         truth = np.random.default_rng(seed).integers(0, classes, rows)
-        found = measure(truth, table.argmax(axis=1), [str(place) for place in range(classes)], table)
+        found = measure(truth, table.argmax(axis=1), [str(index) for index in range(classes)], table)
         assert found.calibration is not None
         assert len(found.calibration.bins) == CALIBRATION_BINS
         assert sum(one.rows for one in found.calibration.bins) == rows
@@ -233,13 +233,13 @@ class TestCalibration:
 
 
 class TestMeanCalibration:
-    def test_of_one_set_it_is_that_set(self) -> None:
+    def test_single_set(self) -> None:
         table = probabilities(300, 3, seed=6)
         found = measure(np.arange(300) % 3, table.argmax(axis=1), THREE, table).calibration
         assert found is not None
         assert mean_calibration([found]).to_dict() == found.to_dict()
 
-    def test_sets_of_any_size_count_the_same(self) -> None:
+    def test_sets_are_weighted_equally(self) -> None:
         sets = []
         for rows, seed in ((900, 1), (30, 2)):
             table = probabilities(rows, 3, seed)
@@ -266,7 +266,7 @@ class TestMeanCalibration:
             assert one.accuracy == pytest.approx(other.accuracy)
             assert (one.confidence is None) == (one.rows == 0)
 
-    def test_errors_in_opposite_directions_do_not_make_up_for_each_other(self) -> None:
+    def test_opposite_errors_do_not_cancel(self) -> None:
         table = np.tile([0.75, 0.25], (8, 1))
         zeros = np.zeros(8, int)
         sure = measure([0] * 4 + [1] * 4, zeros, THREE[:2], table).calibration
@@ -287,7 +287,7 @@ class TestCompare:
         half = 1.959964 * math.sqrt(4 - 4 / 10) / 10
         assert found.interval == pytest.approx((0.2 - half, 0.2 + half), abs=1e-6)
 
-    def test_a_system_does_not_differ_from_itself(self) -> None:
+    def test_model_does_not_differ_from_itself(self) -> None:
         right = np.array([True, False, True])
         assert compare(right, right).interval == (0.0, 0.0)
 
@@ -306,7 +306,7 @@ def walk(value: Any) -> list[Any]:
     return [leaf for item in value for leaf in walk(item)] if isinstance(value, list) else [value]
 
 
-def test_to_dict_is_json_and_rounded() -> None:
+def test_to_dict_is_rounded_json() -> None:
     found = measure([0, 1, 1], [0, 0, 1], ("a", "b"), probabilities(3, 2, 1))
     data = found.to_dict()
     assert json.loads(json.dumps(data, allow_nan=False)) == data
@@ -316,6 +316,6 @@ def test_to_dict_is_json_and_rounded() -> None:
 
 
 @pytest.mark.parametrize(("truth", "predicted"), [([], []), ([0], [0, 1])])
-def test_refuses_nonsense(truth: list[int], predicted: list[int]) -> None:
+def test_rejects_invalid_arguments(truth: list[int], predicted: list[int]) -> None:
     with pytest.raises(ValueError, match="predictions"):
         measure(truth, predicted, ("a", "b"))

@@ -50,7 +50,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_network_of_ours_is_allowed(name: str, tmp_path: Path) -> None:
+def test_our_networks_are_allowed(name: str, tmp_path: Path) -> None:
     config = override(ARCHITECTURES[name], l2=1e-4, word_dropout=0.1, embedding=4, units=(3,))
     model = build_model(config, words=9, pairs=5 if config.pairs else 0, classes=2, seed=1)
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -60,7 +60,7 @@ def test_every_network_of_ours_is_allowed(name: str, tmp_path: Path) -> None:
     assert not loaded.compiled
 
 
-def test_a_model_of_any_length_comes_out(file: Path) -> None:
+def test_models_of_any_length(file: Path) -> None:
     assert load_keras(file).input_shape == (None, None)
 
 
@@ -69,7 +69,7 @@ class Evil:
         return (pytest.fail, ("it was unpickled",))
 
 
-def test_pickles_and_h5_are_never_opened(tmp_path: Path) -> None:
+def test_pickle_and_hdf5_are_never_opened(tmp_path: Path) -> None:
     for name in ("model.pkl", "model.keras", "model.h5"):
         (tmp_path / name).write_bytes(pickle.dumps(Evil()))
         with pytest.raises(ModelFormatError, match=r"not a \.keras file"):
@@ -134,19 +134,19 @@ def in_a_build_config(config: dict[str, Any]) -> None:
         in_a_build_config,
     ],
 )
-def test_a_class_outside_the_list_is_refused(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def test_unlisted_class_is_rejected(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     with pytest.raises(ModelFormatError, match="not allowed"):
         load_keras(changed(file, change))
 
 
-def test_what_compile_names_is_not_loaded(file: Path) -> None:
+def test_compile_config_is_not_loaded(file: Path) -> None:
     def hostile(config: dict[str, Any]) -> None:
         config["compile_config"] = {"optimizer": {"module": "os", "class_name": "system", "config": {}}}
 
     assert not load_keras(changed(file, hostile)).compiled
 
 
-def test_not_one_chain(tmp_path: Path) -> None:
+def test_not_a_single_chain(tmp_path: Path) -> None:
     tokens = keras.Input((5,))
     x = layers.Embedding(9, 4)(tokens)
     both = layers.Bidirectional(layers.GRU(3))(x)
@@ -174,7 +174,7 @@ def test_broken_files(file: Path, tmp_path: Path) -> None:
         check_keras(bad)
 
 
-def test_a_configuration_that_is_not_one(file: Path) -> None:
+def test_invalid_configuration(file: Path) -> None:
     for content in ({"class_name": "Other"}, [], "x"):
 
         def replace_all(config: dict[str, Any], content: Any = content) -> None:
@@ -186,7 +186,7 @@ def test_a_configuration_that_is_not_one(file: Path) -> None:
             load_keras(changed(file, replace_all))
 
 
-def test_settings_that_do_not_build_are_one_line(file: Path) -> None:
+def test_unbuildable_settings_give_one_line(file: Path) -> None:
     def negative(config: dict[str, Any]) -> None:
         config["config"]["layers"][1]["config"]["output_dim"] = -4
 
@@ -195,5 +195,5 @@ def test_settings_that_do_not_build_are_one_line(file: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_seed_is_what_it_says() -> None:
+def test_seed_determines_the_weights() -> None:
     assert ARCHITECTURES["seed"] == NetworkConfig(words=30_000)

@@ -145,8 +145,8 @@ class Maker:
         return Dense(self.floats(inputs, outputs), self.floats(outputs), activation)
 
 
-def compare(network: Network, *, most: float = 2e-6, length: int = 7, batch: int = 5) -> None:
-    """Run the graph and the recurrence on drawn ids, and hold them against each other."""
+def compare(network: Network, *, tolerance: float = 2e-6, length: int = 7, batch: int = 5) -> None:
+    """Run the graph and the recurrence on random ids and compare them."""
     random = np.random.default_rng(99)
     session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
     for rows, time in ((batch, length), (1, 1), (2, 13)):
@@ -157,7 +157,7 @@ def compare(network: Network, *, most: float = 2e-6, length: int = 7, batch: int
         expected = reference(network, words, pairs)
         assert given.dtype == np.float32
         assert given.shape == expected.shape == (rows, network.classes)
-        assert np.abs(given - expected).max() < most
+        assert np.abs(given - expected).max() < tolerance
 
 
 CELLS: list[tuple[str, dict[str, Any]]] = [
@@ -199,7 +199,7 @@ def test_every_cell_in_every_direction(
 @pytest.mark.parametrize(
     ("below", "above"), list(itertools.product(["simple", "gru", "lstm"], repeat=2)), ids=str
 )
-def test_layers_on_layers(below: str, above: str) -> None:
+def test_stacked_layers(below: str, above: str) -> None:
     make = Maker(1)
     first = make.recurrent(below, WIDTH, ways="fb", sequences=True)
     second = make.recurrent(above, first.width, ways="fb", sequences=True)
@@ -214,7 +214,7 @@ def test_every_activation(cell: str, settings: dict[str, Any], activation: str) 
     layer = make.recurrent(cell, WIDTH, ways="f", sequences=False, activation=activation, **settings)
     if activation in ("relu", "linear"):  # without a bound, weights that shrink keep the states small
         layer = replace(layer, forward=replace(layer.forward, recurrent=0.1 * layer.forward.recurrent))  # type: ignore[union-attr, type-var]
-    compare(Network(make.lookup(), (layer, make.dense(UNITS))), most=1e-5)
+    compare(Network(make.lookup(), (layer, make.dense(UNITS))), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
@@ -233,7 +233,7 @@ def test_every_pooling(parts: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_softmax_of_several_classes(classes: int) -> None:
+def test_softmax_with_several_classes(classes: int) -> None:
     make = Maker(5)
     layer = make.recurrent("gru", WIDTH, ways="f", sequences=False)
     network = Network(make.lookup(), (layer, make.dense(UNITS, classes)))
@@ -241,7 +241,7 @@ def test_softmax_of_several_classes(classes: int) -> None:
     compare(network)
 
 
-def test_one_sigmoid_is_the_second_labels_probability() -> None:
+def test_sigmoid_is_the_second_label() -> None:
     make = Maker(6)
     layer = make.recurrent("lstm", WIDTH, ways="f", sequences=False)
     network = Network(make.lookup(), (layer, make.dense(UNITS, 1, "sigmoid")))
@@ -264,15 +264,15 @@ def test_without_pairs(int8: bool) -> None:
     compare(to_int8(network) if int8 else network)
 
 
-def test_a_tweet_of_many_words_stays_close() -> None:
+def test_long_tweet_stays_close() -> None:
     make = Maker(9)
     layer = make.recurrent("simple", WIDTH, ways="f", sequences=True)
     network = Network(make.lookup(), (layer, Pooling(("max", "mean")), make.dense(2 * UNITS)))
-    compare(network, length=400, most=1e-5)
+    compare(network, length=400, tolerance=1e-5)
 
 
 class TestTables:
-    def test_folding_does_not_change_what_comes_out(self) -> None:
+    def test_folding_does_not_change_the_output(self) -> None:
         make = Maker(10)
         layer = make.recurrent("lstm", WIDTH, ways="fb", sequences=False)
         network = Network(make.lookup(), (layer, make.dense(2 * UNITS)))
@@ -281,14 +281,14 @@ class TestTables:
         pairs = np.array([[0, 1, 2, 3, 4], [5, 4, 0, 0, 1]], np.int32)
         assert np.abs(reference(network, words, pairs) - reference(folded, words, pairs)).max() < 1e-6
 
-    def test_what_is_folded_or_has_nothing_to_fold_stays_as_it_is(self) -> None:
+    def test_folded_networks_are_unchanged(self) -> None:
         network = make_network(9, 3, 2)
         assert fold(network) is network
         make = Maker(11)
         flat = Network(make.lookup(), (Pooling(("mean",)), make.dense(WIDTH)))
         assert fold(flat) is flat
 
-    def test_tables_that_would_become_too_large_stay_narrow(self) -> None:
+    def test_large_tables_are_not_folded(self) -> None:
         make = Maker(12)
         layer = make.recurrent("lstm", WIDTH, ways="fb", sequences=False)
         rows = MOST_FOLDED_BYTES // (4 * 8 * UNITS) + 1
@@ -296,7 +296,7 @@ class TestTables:
         network = Network(Lookup(wide), (layer, make.dense(2 * UNITS)))
         assert fold(network) is network
 
-    def test_int8_moves_no_value_by_more_than_half_a_step(self) -> None:
+    def test_int8_error_is_at_most_half_a_step(self) -> None:
         lookup = Maker(13).lookup()
         network = Network(lookup, (Pooling(("mean",)), Maker(14).dense(WIDTH)))
         small = to_int8(network).lookup
@@ -314,7 +314,7 @@ class TestTables:
             or to_int8(to_int8(network)).lookup.words.tobytes() == small.words.tobytes()
         )
 
-    def test_a_column_of_zeros_stays_one(self) -> None:
+    def test_zero_column_stays_zero(self) -> None:
         lookup = Lookup(np.zeros((4, 3), np.float32))
         small = to_int8(Network(lookup, (Pooling(("mean",)), Maker().dense(3)))).lookup
         assert small.scale is not None
@@ -323,7 +323,7 @@ class TestTables:
 
 
 class TestFile:
-    def test_it_is_standard_onnx_of_the_stated_versions(self) -> None:
+    def test_standard_onnx_of_the_stated_versions(self) -> None:
         model = onnx.load_from_string(to_onnx(make_network(9, 3, 2)))
         onnx.checker.check_model(model, full_check=True)
         assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
@@ -336,7 +336,7 @@ class TestFile:
         assert to_onnx(make_network(9, 3, 2, seed=5)) != to_onnx(make_network(9, 3, 2, seed=6))
 
     @pytest.mark.parametrize(("cell", "settings"), CELLS, ids=["simple", "gru after", "gru before", "lstm"])
-    def test_its_constants_and_its_description_make_the_network_again(
+    def test_network_is_rebuilt_from_constants_and_description(
         self, cell: str, settings: dict[str, Any]
     ) -> None:
         make = Maker(15)
@@ -350,7 +350,7 @@ class TestFile:
             np.testing.assert_array_equal(arrays[name], array)
         assert again.parameters == network.parameters
 
-    def test_no_reduction_runs_over_the_innermost_axis(self) -> None:
+    def test_no_reduction_over_the_innermost_axis(self) -> None:
         """Such a sum depends on where in memory a row lies, so on its neighbors."""
         make = Maker(16)
         layer = make.recurrent("gru", WIDTH, ways="fb", sequences=True)

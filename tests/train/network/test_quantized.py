@@ -67,11 +67,11 @@ def make(
         table[0] = 0
     layers: list[Layer] = []
     width = WIDTH
-    for place, (size, activation) in enumerate(
+    for index, (size, activation) in enumerate(
         zip(units, activations or ["tanh"] * len(units), strict=True), start=1
     ):
         way = Direction(drawn(width, size), drawn(size, size), 0.1 * drawn(1, size)[0])
-        sequences = bool(pooling) or place < len(units)
+        sequences = bool(pooling) or index < len(units)
         layers.append(Recurrent("simple", size, sequences, way, activation=activation))
         width = size
     if pooling:
@@ -88,9 +88,9 @@ def tweets(pairs: bool = True, rows: int = 200, seed: int = 1) -> Encoded:
 def int8_weights(network: Network) -> list[npt.NDArray[np.int8]]:
     """Of each layer, as the graph multiplies with them."""
     arrays, found = all_arrays(network), []
-    for place, layer in enumerate(network.layers, start=1):
+    for index, layer in enumerate(network.layers, start=1):
         if isinstance(layer, Recurrent):
-            parts = [arrays.get(f"layer_{place}.forward.{part}") for part in ("kernel", "recurrent")]
+            parts = [arrays.get(f"layer_{index}.forward.{part}") for part in ("kernel", "recurrent")]
             found.append(np.concatenate([part for part in parts if part is not None]))
     return found
 
@@ -138,18 +138,18 @@ def in_numpy(network: Network, feed: dict[str, Ints]) -> npt.NDArray[np.float32]
     states = [np.full((len(value), one.shape[1]), ZERO_STATE) for one in weights]
     highest: list[npt.NDArray[np.float32]] = []
     for step in range(value.shape[1]):
-        for place, (layer, weight) in enumerate(zip(stack, weights, strict=True)):
+        for index, (layer, weight) in enumerate(zip(stack, weights, strict=True)):
             way = layer.forward
             assert way is not None
             assert way.scale is not None
-            seen = states[place] if not place else np.concatenate((states[place - 1], states[place]), axis=1)
+            seen = states[index] if not index else np.concatenate((states[index - 1], states[index]), axis=1)
             product = (seen.astype(np.int32) - int(ZERO_STATE)) @ weight.astype(np.int32)
-            added = value[:, step] if not place else way.bias
+            added = value[:, step] if not index else way.bias
             new = product.astype(np.float32) * (STATE_SCALE * way.scale) + added
             new = np.tanh(new) if layer.activation == "tanh" else new
-            states[place] = (np.rint(new / STATE_SCALE) + int(ZERO_STATE)).clip(0, 255).astype(np.uint8)
+            states[index] = (np.rint(new / STATE_SCALE) + int(ZERO_STATE)).clip(0, 255).astype(np.uint8)
             if layer.activation == "hard_tanh":  # whose states are never anything else
-                new = (states[place].astype(np.float32) - int(ZERO_STATE)) * STATE_SCALE
+                new = (states[index].astype(np.float32) - int(ZERO_STATE)) * STATE_SCALE
         highest.append(new)
     found = np.array(highest)
     parts = {"max": found.max(axis=0), "mean": found.mean(axis=0)}
@@ -208,24 +208,24 @@ def named(shape: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=named)
 class TestGraph:
-    def test_its_whole_numbers_are_those_of_numpy(self, shape: dict[str, Any]) -> None:
+    def test_integers_match_numpy(self, shape: dict[str, Any]) -> None:
         network = quantize(make(**shape), tweets(shape.get("pairs", True)))
         weights = int8_weights(network)
         model, names = exposing(network)
         *seen, _ = run(model, feed_of(network, 37, 9), [*names, "probabilities"])
         assert len(seen) == 2 * len(weights)
         products, states = seen[0::2], seen[1::2]
-        for place, weight in enumerate(weights):
-            assert products[place].dtype == np.int32
-            assert states[place].dtype == np.uint8
-            before = np.concatenate([np.full_like(states[place][:1], ZERO_STATE), states[place][:-1]])
-            given = before if not place else np.concatenate((states[place - 1], before), axis=2)
+        for index, weight in enumerate(weights):
+            assert products[index].dtype == np.int32
+            assert states[index].dtype == np.uint8
+            before = np.concatenate([np.full_like(states[index][:1], ZERO_STATE), states[index][:-1]])
+            given = before if not index else np.concatenate((states[index - 1], before), axis=2)
             expected = (given.astype(np.int32) - int(ZERO_STATE)) @ weight.astype(np.int32)
-            np.testing.assert_array_equal(products[place], expected)
+            np.testing.assert_array_equal(products[index], expected)
         assert all(len(np.unique(one)) > 100 for one in states)  # not constants that anything would equal
 
     @pytest.mark.parametrize("tables", TABLES)
-    def test_its_probabilities_are_those_of_numpy(self, shape: dict[str, Any], tables: str) -> None:
+    def test_probabilities_match_numpy(self, shape: dict[str, Any], tables: str) -> None:
         network = quantize(TABLES[tables](make(**shape)), tweets(shape.get("pairs", True)))
         for rows, length in ((64, 11), (1, 1), (2, 40)):
             feed = feed_of(network, rows, length)
@@ -235,7 +235,7 @@ class TestGraph:
             assert np.median(difference) < 1e-6
             assert difference.max() < 0.02
 
-    def test_it_is_near_the_network_before(self, shape: dict[str, Any]) -> None:
+    def test_close_to_the_original_network(self, shape: dict[str, Any]) -> None:
         before = make(**shape)
         after = quantize(before, tweets(shape.get("pairs", True)))
         feed = feed_of(before, 50, 12)
@@ -246,8 +246,8 @@ class TestGraph:
         # What the weights alone change, in double precision: the network is plain numbers, too.
         assert 0 < np.abs(reference(after, feed["words"], pairs) - expected).mean() < 0.01
 
-    def test_what_was_rounded_once_stays_as_it_is(self, shape: dict[str, Any]) -> None:
-        """On its way through Keras a bundle's network loses its scales, but not to be rounded anew."""
+    def test_quantization_is_idempotent(self, shape: dict[str, Any]) -> None:
+        """Through Keras a bundle's network loses its scales, but it is not rounded again."""
         network = _below_the_most(to_int8(quantize(make(**shape), tweets(shape.get("pairs", True)))))
         plain = fold(from_keras(to_keras(network)))
         assert plain.lookup.scale is None
@@ -259,7 +259,7 @@ class TestGraph:
             assert arrays[name].dtype == array.dtype
             np.testing.assert_array_equal(arrays[name], array)
 
-    def test_its_constants_make_the_network_again(self, shape: dict[str, Any]) -> None:
+    def test_network_is_rebuilt_from_constants(self, shape: dict[str, Any]) -> None:
         network = quantize(make(**shape), tweets(shape.get("pairs", True)))
         model = onnx.load_from_string(to_onnx(network))
         arrays = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
@@ -271,9 +271,7 @@ class TestGraph:
             assert arrays[name].dtype == array.dtype
             np.testing.assert_array_equal(arrays[name], array)
 
-    def test_onnx_runtime_makes_one_kernel_of_each_product(
-        self, shape: dict[str, Any], tmp_path: Path
-    ) -> None:
+    def test_onnx_runtime_fuses_each_product(self, shape: dict[str, Any], tmp_path: Path) -> None:
         """Without it, int8 takes an eighth to a quarter more time."""
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -298,7 +296,7 @@ class TestClipped:
 
     @pytest.mark.parametrize("shape", CLIPPED, ids=named)
     @pytest.mark.parametrize("tables", TABLES)
-    def test_a_step_has_nothing_but_whole_states(self, shape: dict[str, Any], tables: str) -> None:
+    def test_steps_have_only_integer_states(self, shape: dict[str, Any], tables: str) -> None:
         network = TABLES[tables](make(**shape))
         nodes = body_of(to_onnx(quantize(network, tweets(shape.get("pairs", True)))))
         kinds = [node.op_type for node in nodes]
@@ -307,7 +305,7 @@ class TestClipped:
         scaled = any("table_scale" in node.input for node in nodes)
         assert scaled == (tables == "int8 tables")  # sums stay in steps of the tables
 
-    def test_the_quantizer_cuts_off_at_both_ends(self) -> None:
+    def test_quantizer_saturates_at_both_ends(self) -> None:
         """Sums far outside of -1 to 1: the ends of uint8, and never what wraps around."""
         network = make((24, 17), activations=("hard_tanh", "hard_tanh"))
         lookup = network.lookup
@@ -323,7 +321,7 @@ class TestClipped:
 
     @settings(max_examples=25, deadline=None)
     @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.1, 1.0, 20.0]))
-    def test_the_same_row_the_same_bits_alone_and_in_any_order(self, seed: int, scale: float) -> None:
+    def test_rows_have_the_same_bits_in_any_order(self, seed: int, scale: float) -> None:
         network = make((24, 17), activations=("hard_tanh", "hard_tanh"), seed=seed % 7)
         lookup = network.lookup
         network = replace(network, lookup=replace(lookup, words=lookup.words * np.float32(scale)))
@@ -341,7 +339,7 @@ class TestClipped:
             (alone,) = session.run(None, {name: ids[[row, row]] for name, ids in feed.items()})
             assert alone[0].tobytes() == alone[1].tobytes() == whole[row].tobytes()
 
-    def test_tables_of_one_scale_keep_it(self) -> None:
+    def test_tables_with_one_scale_keep_it(self) -> None:
         """A bundle that was a Keras model for a while."""
         shape = CLIPPED[0]
         network = to_int8(quantize(make(**shape), tweets()), one_scale=True)
@@ -380,8 +378,8 @@ class TestSixteenBits:
             pairs_in_16_bits(ends, weights), ends.astype(np.int32) @ weights.astype(np.int32)
         )
 
-    def test_with_all_of_int8_they_would_not(self) -> None:
-        """The emulation can tell: this is what the limit is there for."""
+    def test_full_int8_range_would_overflow(self) -> None:
+        """Shows that the emulation works, and why there is a limit."""
         weights = np.full((2, 1), 127, np.int8)
         assert pairs_in_16_bits(worst_states(weights)[:1], weights).tolist() == [[2**15 - 1]]
 
@@ -406,7 +404,7 @@ class TestSixteenBits:
 
     @settings(max_examples=50, deadline=None)
     @given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 200))
-    def test_the_runtimes_product_is_that_of_32_bits(self, seed: int, width: int) -> None:
+    def test_runtime_product_matches_32_bits(self, seed: int, width: int) -> None:
         """The operator alone, at the ends of what states and weights may be."""
         random = np.random.default_rng(seed)
         states = random.choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), (5, width))
@@ -430,7 +428,7 @@ class TestSixteenBits:
 
 
 class TestRounding:
-    def test_weights_are_whole_multiples_of_a_scale_a_column(self) -> None:
+    def test_weights_are_multiples_of_column_scales(self) -> None:
         before = make((24, 17), seed=6)
         after = quantize(before, tweets())
         for weights, layer in zip(int8_weights(after), after.layers, strict=False):
@@ -452,7 +450,7 @@ class TestRounding:
                 assert one is other
         assert after.lookup is before.lookup
 
-    def test_it_is_better_than_rounding_to_nearest(self) -> None:
+    def test_better_than_rounding_to_nearest(self) -> None:
         """On other tweets than those it looked at; their states go together, as those of a trained model."""
         random = np.random.default_rng(7)
         network = make((24, 17), seed=7)
@@ -469,8 +467,8 @@ class TestRounding:
         nearest = np.rint(first.recurrent / scale) * scale
         state, errors = np.zeros((300, 24), np.float32), [0.0, 0.0]
         for step in range(12):
-            for place, weights in enumerate((rounded.recurrent, nearest)):
-                errors[place] += float(((state @ (weights - first.recurrent)) ** 2).sum())
+            for index, weights in enumerate((rounded.recurrent, nearest)):
+                errors[index] += float(((state @ (weights - first.recurrent)) ** 2).sum())
             state = np.tanh(value[:, step] + state @ first.recurrent)
         assert 0 < errors[0] < 0.5 * errors[1]
 
@@ -482,7 +480,7 @@ class TestRounding:
 
     @pytest.mark.parametrize("rows", [1, 5])
     def test_few_tweets_of_one_token_and_columns_of_zeros(self, rows: int) -> None:
-        """Nothing to go by: states that were never seen, weights that are not there."""
+        """No data: states that were never seen, weights that are all zero."""
         network = make((24, 17))
         first, *rest = network.layers
         assert isinstance(first, Recurrent)
@@ -504,7 +502,7 @@ class TestRounding:
 
 
 class TestBundle:
-    def test_it_passes_the_checks_and_gives_the_same_bits_from_run_to_run(self, tmp_path: Path) -> None:
+    def test_bundle_is_valid_and_deterministic(self, tmp_path: Path) -> None:
         bundles = [load_bundle(make_bundle(tmp_path / name, precision="int8")) for name in ("a", "b")]
         assert bundles[0].digest != load_bundle(make_bundle(tmp_path / "c")).digest
         assert bundles[0].model == bundles[1].model
@@ -557,7 +555,7 @@ def without_recurrence() -> Network:
     ],
     ids=["gru", "lstm", "bidirectional", "backward", "relu", "not folded", "no recurrence"],
 )
-def test_what_cannot_be_int8_says_what_can(network: Network, why: str) -> None:
+def test_unsupported_networks_name_what_is_supported(network: Network, why: str) -> None:
     for refused in (lambda: check_quantizable(network), lambda: quantize(network, tweets())):
         with pytest.raises(ModelFormatError) as caught:
             refused()

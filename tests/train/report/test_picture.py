@@ -28,14 +28,14 @@ def height(picture: bytes) -> int:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_are_texts(name: str, tmp_path: Path) -> None:
+def test_names_are_escaped(name: str, tmp_path: Path) -> None:
     table = scored_rows(**{name or " ": pa.array([name, "en"] * 200)})
     pq.write_table(table, tmp_path / "scored.parquet")
     found = analyze(tmp_path / "scored.parquet", by=[name or " "], time_column="created_at")
     assert height(draw_sentiment(found.to_dict())) > 0
 
 
-def test_of_many_groups_the_first_are_drawn(tmp_path: Path) -> None:
+def test_largest_groups_are_drawn(tmp_path: Path) -> None:
     def drawn(groups: int) -> int:
         names = pa.array([f"group {row % groups}" for row in range(2000)])
         pq.write_table(scored_rows(2000, group=names), tmp_path / "scored.parquet")
@@ -44,7 +44,7 @@ def test_of_many_groups_the_first_are_drawn(tmp_path: Path) -> None:
     assert drawn(2) < drawn(20) < drawn(40) == drawn(1000)
 
 
-def test_without_a_label_there_is_still_a_picture(tmp_path: Path) -> None:
+def test_picture_without_labels(tmp_path: Path) -> None:
     rows = scored_rows(50)
     none = {name: pa.nulls(50, rows.schema.field(name).type) for name in rows.column_names[3:]}
     table = pa.table({**{name: rows[name] for name in rows.column_names[:3]}, **none})
@@ -53,15 +53,15 @@ def test_without_a_label_there_is_still_a_picture(tmp_path: Path) -> None:
     assert height(draw_sentiment(found)) > 0
 
 
-def test_labels_of_any_number(tmp_path: Path) -> None:
-    names = [f"label {place} $" for place in range(7)]
+def test_any_number_of_labels(tmp_path: Path) -> None:
+    names = [f"label {index} $" for index in range(7)]
     shares = {f"sentiment_prob_{name}": [1 / 7] * 40 for name in names}
     table = pa.table({"sentiment": names * 5 + names[:5], "sentiment_score": [1 / 7] * 40, **shares})
     pq.write_table(table, tmp_path / "scored.parquet")
     assert height(draw_sentiment(analyze(tmp_path / "scored.parquet", by=["sentiment"]).to_dict())) > 0
 
 
-def test_the_command(tmp_path: Path, capsys: Any) -> None:
+def test_command(tmp_path: Path, capsys: Any) -> None:
     pq.write_table(scored_rows(), tmp_path / "scored.parquet")
     target = tmp_path / "new" / "report.png"
     arguments = [

@@ -141,21 +141,19 @@ def contents(folder: Path) -> dict[str, str]:
 class TestTemperature:
     @pytest.mark.parametrize("true", [0.2, 0.7, 1.0, 2.5, 8.0])
     @pytest.mark.parametrize("classes", [2, 3])
-    def test_it_is_found_again(self, true: float, classes: int) -> None:
+    def test_temperature_is_recovered(self, true: float, classes: int) -> None:
         logits, truth = drawn(40_000, classes, true, 3)
         assert fit_temperature(logits, truth) == pytest.approx(true, rel=0.05)
 
     @given(st.integers(0, 10**6), st.integers(2, 4), st.floats(0.3, 3.0), TEMPERATURES)
     @settings(max_examples=40, deadline=None)
-    def test_no_other_has_a_lower_loss(self, seed: int, classes: int, true: float, other: float) -> None:
+    def test_temperature_minimizes_the_loss(self, seed: int, classes: int, true: float, other: float) -> None:
         logits, truth = drawn(200, classes, true, seed)
         assert loss(logits, truth, fit_temperature(logits, truth)) <= loss(logits, truth, other) + 1e-9
 
     @given(st.integers(0, 10**6), st.floats(0.5, 2.0), st.floats(-50, 50))
     @settings(max_examples=40, deadline=None)
-    def test_it_goes_with_the_scale_and_not_with_the_place(
-        self, seed: int, scale: float, shift: float
-    ) -> None:
+    def test_temperature_depends_on_scale_not_offset(self, seed: int, scale: float, shift: float) -> None:
         logits, truth = drawn(300, 3, 1.0, seed)
         plain = fit_temperature(logits, truth)
         assert fit_temperature(logits * scale + shift, truth) == pytest.approx(plain * scale, rel=1e-4)
@@ -175,7 +173,7 @@ class TestTemperature:
         rows = np.arange(len(logits))
         np.testing.assert_array_equal(found[rows, logits.argmax(axis=1)], found.max(axis=1))
 
-    def test_the_bounds(self) -> None:
+    def test_bounds(self) -> None:
         logits, truth = drawn(500, 2, 1.0, 1)
         never_wrong, at_random = logits.argmax(axis=1), np.arange(500) % 2
         low, high = fit_temperature(logits, never_wrong), fit_temperature(logits, 1 - never_wrong)
@@ -185,7 +183,7 @@ class TestTemperature:
         assert fit_temperature(logits, at_random) > 5  # its scores say nothing
         assert not is_at_bound(fit_temperature(logits, truth))
 
-    def test_no_row_has_a_say_in_its_own_temperature(self) -> None:
+    def test_rows_do_not_affect_their_own_temperature(self) -> None:
         logits, truth = drawn(400, 2, 2.0, 5)
         before = cross_validated(logits, truth)
         row = 17
@@ -200,7 +198,7 @@ class TestTemperature:
 
 
 class TestSets:
-    def test_each_counts_the_same_whatever_its_size(self) -> None:
+    def test_sets_are_weighted_equally(self) -> None:
         (sure, of_sure), (unsure, of_unsure) = drawn(4000, 3, 2.5, 1), drawn(400, 3, 0.8, 2)
         logits, truth = np.concatenate((sure, unsure)), np.concatenate((of_sure, of_unsure))
         sets = np.repeat([0, 1], [4000, 400])
@@ -220,8 +218,8 @@ class TestSets:
             fit_temperature(logits, truth), rel=1e-4
         )
 
-    def test_a_set_has_no_say_in_its_own_temperature(self) -> None:
-        parts = [drawn(200 + 100 * place, 2, true, place) for place, true in enumerate((0.7, 1.5, 3.0))]
+    def test_sets_do_not_affect_their_own_temperature(self) -> None:
+        parts = [drawn(200 + 100 * index, 2, true, index) for index, true in enumerate((0.7, 1.5, 3.0))]
         logits, truth = (np.concatenate(side) for side in zip(*parts, strict=True))
         sets = np.repeat([0, 1, 2], [200, 300, 400])
         table, temperatures = left_one_out(logits, truth, sets)
@@ -253,7 +251,7 @@ class TestNetwork:
         st.integers(0, 10**6),
     )
     @settings(max_examples=cases(5, 100), deadline=None)
-    def test_the_last_layer_holds_it_and_labels_never_change(
+    def test_last_layer_is_scaled_and_labels_do_not_change(
         self, kind: str, temperature: float, lengths: list[int], seed: int
     ) -> None:
         model: keras.Sequential = getattr(self, kind)
@@ -271,7 +269,7 @@ class TestNetwork:
         for mine, theirs in zip(weights, model.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
-    def test_an_activation_of_its_own_may_follow(self) -> None:
+    def test_separate_activation_layer(self) -> None:
         model = keras.Sequential(
             [
                 keras.Input((None,), dtype="int32"),
@@ -288,13 +286,13 @@ class TestNetwork:
 
 
 class TestRun:
-    def test_says_what_was_done(self, calibrated: Calibrated, run: Path, rows: Path) -> None:
-        said = json.loads(calibrated.folder.run.read_text())
-        assert said == calibrated.record.to_dict()
+    def test_result_describes_the_calibration(self, calibrated: Calibrated, run: Path, rows: Path) -> None:
+        record = json.loads(calibrated.folder.run.read_text())
+        assert record == calibrated.record.to_dict()
         assert {path.name for path in calibrated.folder.path.iterdir()} == {
             *("run.json", "model.keras", "vocabulary.txt", "pairs.parquet", "parity.npz", "held_out.npz")
         }
-        entry = said["calibration"]
+        entry = record["calibration"]
         assert entry["n"] == entry["rows"]["judged"] == 400
         assert entry["data"][0]["sha256"] == sha256_of(rows)
         assert entry["data"][0]["name"] == "heldout.parquet"
@@ -306,13 +304,11 @@ class TestRun:
             assert sum(one["rows"] for one in entry[side]["bins"]) == 400
         before = json.loads((run / "run.json").read_text())
         for key in ("labels", "text", "max_chars", "data", "training", "architecture", "finished", "started"):
-            assert said[key] == before[key]
-        assert said["metrics"]["validation"]["accuracy"] == before["metrics"]["validation"]["accuracy"]
-        assert "loss" not in said["metrics"]["validation"]  # it is that of other probabilities
+            assert record[key] == before[key]
+        assert record["metrics"]["validation"]["accuracy"] == before["metrics"]["validation"]["accuracy"]
+        assert "loss" not in record["metrics"]["validation"]  # it is that of other probabilities
 
-    def test_the_model_that_is_read_back_is_calibrated(
-        self, calibrated: Calibrated, run: Path, rows: Path
-    ) -> None:
+    def test_saved_model_is_calibrated(self, calibrated: Calibrated, run: Path, rows: Path) -> None:
         entry = calibrated.calibration
         before, after = evaluate(run, [rows]), evaluate(calibrated.folder.path, [rows])
         assert before.metrics.calibration is not None
@@ -328,7 +324,7 @@ class TestRun:
         assert after.recalibration.temperature == pytest.approx(1.0, rel=1e-3)
         assert after.metrics.confusion == before.metrics.confusion  # no label has changed
 
-    def test_the_same_rows_give_the_same_network(
+    def test_same_rows_give_same_network(
         self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path
     ) -> None:
         again = calibrate(run / "model.keras", [rows], tmp_path / "a" / "b")
@@ -336,16 +332,14 @@ class TestRun:
         for mine, theirs in zip(again.model.get_weights(), calibrated.model.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
-    def test_the_old_run_is_not_touched(self, run: Path, rows: Path, tmp_path: Path) -> None:
+    def test_original_run_is_unchanged(self, run: Path, rows: Path, tmp_path: Path) -> None:
         before = contents(run)
         calibrate(run, [rows], tmp_path / "new")
         with pytest.raises(OutputExistsError):
             calibrate(run, [rows], run)
         assert contents(run) == before
 
-    def test_a_model_that_is_too_sure_by_a_factor(
-        self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path
-    ) -> None:
+    def test_overconfident_model(self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path) -> None:
         shutil.copytree(run, tmp_path / "sure")
         trained = open_trained(run)
         with_temperature(trained.model, 0.25).save(tmp_path / "sure" / "model.keras")
@@ -360,7 +354,7 @@ class TestRun:
             atol=1e-4,
         )
 
-    def test_it_goes_into_the_bundle_and_its_card(self, calibrated: Calibrated, tmp_path: Path) -> None:
+    def test_calibration_is_in_the_bundle_and_card(self, calibrated: Calibrated, tmp_path: Path) -> None:
         result = export(calibrated.folder.path, tmp_path / "bundle")
         config = result.bundle.config
         assert config["provenance"]["calibration"] == calibrated.calibration
@@ -372,7 +366,7 @@ class TestRun:
         assert "heldout.parquet" in card
         assert "calibrated before" not in card
 
-    def test_again(self, calibrated: Calibrated, rows: Path, tmp_path: Path) -> None:
+    def test_calibrating_again(self, calibrated: Calibrated, rows: Path, tmp_path: Path) -> None:
         again = calibrate(calibrated.folder.path, [rows], tmp_path / "again")
         entry = again.calibration
         assert entry["temperature"] == pytest.approx(1.0, rel=1e-3)
@@ -384,7 +378,9 @@ class TestRun:
         card = export(again.folder.path, tmp_path / "bundle").bundle.card
         assert f"calibrated before: temperature {first['temperature']:.4f}, 400 rows" in card
 
-    def test_fine_tuning_it_begins_anew_and_remembers(self, calibrated: Calibrated, tmp_path: Path) -> None:
+    def test_fine_tuning_resets_and_records_the_calibration(
+        self, calibrated: Calibrated, tmp_path: Path
+    ) -> None:
         data = write_synthetic(tmp_path / "more.parquet", 120, seed=9)
         tuned = fine_tune(
             calibrated.folder.path,
@@ -400,7 +396,7 @@ class TestRun:
         assert "calibration" not in bundle.config["provenance"]
         assert "## Calibration" not in bundle.card
 
-    def test_it_cannot_be_resumed(self, calibrated: Calibrated, rows: Path) -> None:
+    def test_calibrated_run_cannot_be_resumed(self, calibrated: Calibrated, rows: Path) -> None:
         with pytest.raises(CheckpointError, match="was not made by train"):
             train(
                 [rows],
@@ -413,7 +409,7 @@ class TestRun:
 
 
 class TestBundles:
-    def test_of_three_labels(self, tmp_path: Path) -> None:
+    def test_three_labels(self, tmp_path: Path) -> None:
         labels = ("negative", "neutral", "positive")
         bundle = make_bundle(tmp_path / "three", labels=labels, pairs=False, seed=5)
         data = write_synthetic(tmp_path / "rows.parquet", 300, neutral=True, seed=4)
@@ -433,7 +429,7 @@ class TestBundles:
         assert "Trained:" not in made.card  # nobody says when
         assert str(tmp_path) not in made.card + json.dumps(made.config)
 
-    def test_of_one_sigmoid(self, rows: Path, tmp_path: Path) -> None:
+    def test_single_sigmoid(self, rows: Path, tmp_path: Path) -> None:
         words = ["<pad>", "<unk>", "love", "great", "happy", "win", "hate", "awful", "sad", "lost", "the"]
         model = keras.Sequential(
             [
@@ -468,7 +464,7 @@ class TestBundles:
 
 
 class TestSeveralFiles:
-    def test_each_is_judged_at_the_temperature_of_the_others(
+    def test_files_are_evaluated_at_the_temperature_of_the_others(
         self, mixture: Calibrated, run: Path, kinds: list[Path], tmp_path: Path
     ) -> None:
         entry = mixture.calibration
@@ -493,7 +489,7 @@ class TestSeveralFiles:
             assert sum(one["rows"] for one in entry[side]["bins"]) == 1350
         assert "mean of 3 files" in entry["after_is"]
 
-    def test_a_large_file_does_not_outweigh_the_others(
+    def test_large_file_does_not_outweigh_others(
         self, mixture: Calibrated, run: Path, kinds: list[Path], tmp_path: Path
     ) -> None:
         folder = tmp_path / "larger"
@@ -509,7 +505,7 @@ class TestSeveralFiles:
         assert "files" not in pooled
         assert pooled["after_is"] == "cross-validated in 5 folds"
 
-    def test_all_that_tells_of_it(
+    def test_every_report_of_several_files(
         self,
         mixture: Calibrated,
         run: Path,
@@ -532,15 +528,15 @@ class TestSeveralFiles:
         out = capsys.readouterr().out
         written = page.read_text()
         for one in entry["files"]:
-            for told in (out, written):
-                assert one["name"] in told
-                assert f"{one['temperature']:.4f}" in told
-                assert f"{100 * one['before']['ece']:.2f} → {100 * one['after']['ece']:.2f} %" in told
-                assert f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}" in told
+            for text in (out, written):
+                assert one["name"] in text
+                assert f"{one['temperature']:.4f}" in text
+                assert f"{100 * one['before']['ece']:.2f} → {100 * one['after']['ece']:.2f} %" in text
+                assert f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}" in text
         judged = evaluate(tmp_path / "new", [kinds[2]]).to_dict()
         assert judged["model"]["calibration"]["after_is"] == entry["after_is"]
 
-    def test_a_file_that_will_not_do_is_named(self, run: Path, rows: Path, tmp_path: Path) -> None:
+    def test_unusable_file_is_named(self, run: Path, rows: Path, tmp_path: Path) -> None:
         two = ["positive", "negative"]
         for labels, message in (
             (two * 49, r"some\.parquet: 98 rows .* too few"),
@@ -555,7 +551,7 @@ class TestSeveralFiles:
             calibrate("no model", [rows, same], tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
-    def test_a_file_that_is_named_twice_is_one(
+    def test_duplicate_file_counts_once(
         self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path
     ) -> None:
         found = calibrate(run, [rows, rows], tmp_path / "new").calibration
@@ -565,7 +561,7 @@ class TestSeveralFiles:
 
 
 class TestRows:
-    def test_which_count_is_as_in_an_evaluation(self, run: Path, tmp_path: Path) -> None:
+    def test_rows_are_chosen_as_in_evaluation(self, run: Path, tmp_path: Path) -> None:
         table = pq.read_table(write_synthetic(tmp_path / "rows.parquet", 300, neutral=True, seed=2))
         texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
         texts[:3], labels[5:7] = [None, " ", ""], [None, ""]
@@ -586,19 +582,19 @@ class TestRows:
         assert chosen["rows"]["other_labels"].keys() == {"neutral"}
         assert chosen["temperature"] == result.calibration["temperature"]
 
-    def test_what_the_model_learned_is_warned_of(self, run: Path, rows: Path, tmp_path: Path) -> None:
+    def test_training_rows_give_a_warning(self, run: Path, rows: Path, tmp_path: Path) -> None:
         learned = run.parent / "tweets.parquet"
         result = calibrate(run, [learned, rows], tmp_path / "new")
         (warning,) = result.warnings
         assert "trained on tweets.parquet" in warning
 
-    def test_a_temperature_at_the_bound_is_warned_of(self, run: Path, tmp_path: Path) -> None:
+    def test_temperature_at_the_bound_gives_a_warning(self, run: Path, tmp_path: Path) -> None:
         table = pq.read_table(write_synthetic(tmp_path / "rows.parquet", 200, seed=3))
         model = open_trained(run)
         encoded = model.text.encode(table["text"].combine_chunks())
-        places = keras_probabilities(model.model, encoded).argmax(axis=1)
+        indices = keras_probabilities(model.model, encoded).argmax(axis=1)
         for which, words in ((0, "makes no errors"), (1, "tell nothing")):
-            labels = pa.array([model.labels[(place + which) % 2] for place in places])
+            labels = pa.array([model.labels[(index + which) % 2] for index in indices])
             pq.write_table(table.set_column(1, "label", labels), tmp_path / "rows.parquet")
             result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / f"new{which}")
             (warning,) = result.warnings
@@ -622,26 +618,26 @@ class TestErrors:
             (["neutral"] * 150 + ["positive"], "1 rows .* too few"),
         ],
     )
-    def test_rows_that_will_not_do(self, run: Path, tmp_path: Path, labels: list[str], message: str) -> None:
+    def test_unusable_rows(self, run: Path, tmp_path: Path, labels: list[str], message: str) -> None:
         data = few(tmp_path / "rows.parquet", labels)
         with pytest.raises(DataError, match=message):
             calibrate(run, [data], tmp_path / "runs" / "new")
         assert not (tmp_path / "runs").exists()
 
-    def test_rows_that_are_too_few_without_the_blank_ones(self, run: Path, tmp_path: Path) -> None:
+    def test_too_few_rows_without_blanks(self, run: Path, tmp_path: Path) -> None:
         labels = ["positive", "negative"] * 60
         texts = [" " if row < 40 else f"love it {row}" for row in range(120)]
         pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "rows.parquet")
         with pytest.raises(DataError, match="80 rows"):
             calibrate(run, [tmp_path / "rows.parquet"], tmp_path / "new")
 
-    def test_labels_and_columns_that_are_not_there(self, run: Path, rows: Path, tmp_path: Path) -> None:
+    def test_missing_labels_and_columns(self, run: Path, rows: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="has no label 'neutral'"):
             calibrate(run, [rows], tmp_path / "new", labels=["neutral", "positive"])
         with pytest.raises(ColumnNotFoundError):
             calibrate(run, [rows], tmp_path / "new", columns=Columns("nope"))
 
-    def test_models_that_are_not_there(self, run: Path, rows: Path, tmp_path: Path) -> None:
+    def test_missing_models(self, run: Path, rows: Path, tmp_path: Path) -> None:
         with pytest.raises(BundleNotFoundError):
             calibrate(tmp_path / "nothing", [rows], tmp_path / "new")
         shutil.copytree(run, tmp_path / "unfinished", ignore=shutil.ignore_patterns("model.keras"))
@@ -649,7 +645,7 @@ class TestErrors:
             calibrate(tmp_path / "unfinished", [rows], tmp_path / "new")
         assert [path.name for path in tmp_path.iterdir()] == ["unfinished"]
 
-    def test_an_output_that_is_there_is_refused_before_anything_is_read(self, tmp_path: Path) -> None:
+    def test_existing_output_is_rejected_before_reading(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         (tmp_path / "file").write_text("dear diary")
         (tmp_path / "link").symlink_to("nowhere")
@@ -657,7 +653,7 @@ class TestErrors:
             with pytest.raises(OutputExistsError, match=f"{name} already exists"):
                 calibrate(tmp_path / "no model", [tmp_path / "no rows"], tmp_path / name)
 
-    def test_an_output_that_cannot_be_written(self, run: Path, rows: Path, tmp_path: Path) -> None:
+    def test_unwritable_output(self, run: Path, rows: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(OutputWriteError, match="not a directory"):
             calibrate(tmp_path / "no model", [rows], tmp_path / "file" / "run")
@@ -667,7 +663,7 @@ class TestErrors:
 
 
 class TestWholeFolder:
-    def test_nothing_is_left_of_one_that_is_not_finished(self, tmp_path: Path) -> None:
+    def test_unfinished_folder_is_removed(self, tmp_path: Path) -> None:
         def write(target: Path) -> None:
             with whole_folder(target) as folder:
                 folder.write("run.json", b"{}")
@@ -680,7 +676,7 @@ class TestWholeFolder:
                 write(target)
         assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("runs")]
 
-    def test_one_that_appears_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
+    def test_folder_appearing_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
         def write(target: Path) -> None:
             with whole_folder(target) as folder:
                 folder.write("run.json", b"{}")
@@ -692,7 +688,7 @@ class TestWholeFolder:
         assert (tmp_path / "new" / "run.json").read_bytes() == b"theirs"
         assert os.listdir(tmp_path) == ["new"]
 
-    def test_one_that_is_finished(self, tmp_path: Path) -> None:
+    def test_finished_folder(self, tmp_path: Path) -> None:
         with whole_folder(tmp_path / "a" / "new") as folder:
             folder.write_json(folder.run, {"labels": []})
         made = RunFolder(tmp_path / "a" / "new")
@@ -746,7 +742,7 @@ class TestCommand:
         assert "20 rows" in err
 
 
-def test_the_figures_are_those_of_the_metrics(calibrated: Calibrated, run: Path, rows: Path) -> None:
+def test_figures_match_the_metrics(calibrated: Calibrated, run: Path, rows: Path) -> None:
     """Recomputes the figures before and after from the probabilities; only the folds come from our code."""
     trained, table = open_trained(run), pq.read_table(rows)
     truth = np.array([trained.labels.index(label) for label in table["label"].to_pylist()], np.int32)

@@ -40,7 +40,7 @@ def _finished(tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_a_finished_run_gets_more_epochs_and_a_kill_changes_nothing(
+def test_more_epochs_survive_a_kill(
     finished: Path, tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, killed = tmp_path / "whole", [tmp_path / "killed-0", tmp_path / "killed-1"]
@@ -61,18 +61,18 @@ def test_a_finished_run_gets_more_epochs_and_a_kill_changes_nothing(
     assert run["begun"] == 2
     assert {path.name for path in whole.iterdir()} == {path.name for path in finished.iterdir()}
     # Before the first further epoch is done, and after it; the model of before can be used all the while.
-    for place, folder in enumerate(killed):
+    for index, folder in enumerate(killed):
         assert "finished" not in json.loads((folder / "run.json").read_text())
         assert (folder / "model.keras").read_bytes() == (finished / "model.keras").read_bytes()
-        assert (folder / "checkpoint-3.keras").exists() == bool(place)
+        assert (folder / "checkpoint-3.keras").exists() == bool(index)
         resumed = train([tweets], folder, **arguments)
         for mine, theirs in zip(resumed.model.get_weights(), result.model.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
     command = ["train", str(tweets), "--output", str(whole), "--resume"]
-    for more, said in (([], "the run is finished, after 4 epochs"), (["--epochs", "4"], "after 4 epochs")):
+    for more, message in (([], "the run is finished, after 4 epochs"), (["--epochs", "4"], "after 4 epochs")):
         assert main([*command, *more]) == CheckpointError.exit_code
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert "train more with --resume --epochs N" in error
         assert error.count("\n") == 1
 
@@ -91,7 +91,7 @@ def test_further_epochs_need_the_teachers_again(finished: Path, tweets: Path, tm
 
 
 @pytest.mark.parametrize("pairs", [0, 10])
-def test_words_begin_with_the_vectors_that_they_have(pairs: int) -> None:
+def test_words_start_from_given_vectors(pairs: int) -> None:
     network = replace(SMALL, pairs=pairs)
     model, same = (build_model(network, words=20, pairs=pairs, classes=2, seed=3) for _ in range(2))
     words, vectors = np.array([3, 7]), np.arange(12, dtype=np.float32).reshape(2, 6)
@@ -102,10 +102,10 @@ def test_words_begin_with_the_vectors_that_they_have(pairs: int) -> None:
     np.testing.assert_array_equal(table[others], drawn[others])
 
 
-def test_a_run_begins_with_word_vectors_also_after_a_kill(
+def test_word_vectors_survive_a_kill(
     tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the command line, with weights of the classes; standard error, no terminal, says how it goes."""
+    """From the command line, with class weights; stderr, which is no terminal, shows the progress."""
     file = tmp_path / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(['0.25'] * 6)}\n" for word in ("love", "hate", "unheard-of")))
     options = "--arch seed --words 200 --min-count 1 --units 6 --validation 0.2 --epochs 1 --batch-size 32"
@@ -128,7 +128,7 @@ def test_a_run_begins_with_word_vectors_also_after_a_kill(
     assert not (tmp_path / "run/vectors.npz").exists()
 
 
-def test_a_kill_before_the_first_checkpoint_does_not_lose_the_vectors(tweets: Path, tmp_path: Path) -> None:
+def test_kill_before_first_checkpoint_keeps_the_vectors(tweets: Path, tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text(f"love {' '.join(['3'] * 6)}\n")
 
@@ -151,7 +151,7 @@ def test_a_kill_before_the_first_checkpoint_does_not_lose_the_vectors(tweets: Pa
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         ("negative=3,bad=1", "--class-weights names the label 'bad', which no row has"),
         ("negative=0", "one weight above 0 per label, not 'negative=0'"),
@@ -160,12 +160,12 @@ def test_a_kill_before_the_first_checkpoint_does_not_lose_the_vectors(tweets: Pa
         ("most", "class_weights must be one of none, balanced, not 'most'"),
     ],
 )
-def test_weights_that_fit_no_label_are_refused(
-    tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, said: str
+def test_weights_without_a_label_are_rejected(
+    tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, message: str
 ) -> None:
     command = ["train", str(tweets), "--output", str(tmp_path / "run"), "--class-weights", weights]
     assert main(command) == UsageError.exit_code
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run/run.json").exists()

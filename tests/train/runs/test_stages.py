@@ -43,7 +43,7 @@ def _before(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 
 def relabeled(path: Path, change: Any) -> Path:
-    """Tweets with labels that somebody changed."""
+    """Tweets with changed labels."""
     table = synthetic_table(300, seed=4)
     labels = change(table["label"].to_pylist())
     pq.write_table(table.set_column(1, "label", pa.array(labels)), path)
@@ -51,11 +51,11 @@ def relabeled(path: Path, change: Any) -> Path:
 
 
 def shuffled(path: Path) -> Path:
-    """Tweets whose labels say nothing of them."""
+    """Tweets with random labels."""
     return relabeled(path, lambda labels: np.random.default_rng(1).permutation(labels).tolist())
 
 
-def test_shuffled_labels_change_nothing_and_it_is_said(
+def test_shuffled_labels_change_nothing_and_are_reported(
     before: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = shuffled(tmp_path / "rows.parquet")
@@ -80,10 +80,10 @@ def test_shuffled_labels_change_nothing_and_it_is_said(
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_what_is_better_is_kept_and_the_table_says_since_when(
+def test_better_stage_is_kept_and_shown(
     before: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The other way round, the labels are all wrong for the model, and all right for what comes of it."""
+    """With inverted labels, the old model is all wrong, and the new one all right."""
     other = {"negative": "positive", "positive": "negative"}
     turned = relabeled(tmp_path / "rows.parquet", lambda labels: [other[label] for label in labels])
     command = ["fine-tune", str(before.folder.path), str(turned), "--output", str(tmp_path / "run"), "--json"]
@@ -100,7 +100,7 @@ def test_what_is_better_is_kept_and_the_table_says_since_when(
     assert not any("no stage" in line for line in result["warnings"])
 
 
-def test_divergence_is_named_with_the_option_that_helps(
+def test_divergence_error_suggests_an_option(
     before: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = shuffled(tmp_path / "rows.parquet")
@@ -113,7 +113,7 @@ def test_divergence_is_named_with_the_option_that_helps(
     assert "lower --learning-rate (it is 100000), or set --clip-norm 1" in error[0]
 
 
-def test_a_fine_tuning_of_an_earlier_version_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_fine_tuning_of_an_earlier_version_cannot_be_resumed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_json(folder.stages, {"stages": 1, "epochs": [], "best_epoch": 1})
     with pytest.raises(CheckpointError, match=r"was started by an earlier version .*another --output"):
@@ -123,13 +123,13 @@ def test_a_fine_tuning_of_an_earlier_version_is_not_gone_on_with(tmp_path: Path)
 def curve(*losses: tuple[float, float], best: int, start: float | None = None) -> History:
     """A curve of (loss, held-out loss)."""
     epochs = [
-        {"epoch": place, "loss": mine, "validation_loss": theirs, "accuracy": 0.5, "validation_accuracy": 0.5}
-        for place, (mine, theirs) in enumerate(losses, start=1)
+        {"epoch": index, "loss": mine, "validation_loss": theirs, "accuracy": 0.5, "validation_accuracy": 0.5}
+        for index, (mine, theirs) in enumerate(losses, start=1)
     ]
     return History(epochs, best, start=None if start is None else Figures(start, 0.5))
 
 
-def test_overfitting_is_named() -> None:
+def test_overfitting_gives_a_warning() -> None:
     learned_by_heart = curve((0.6, 0.6), (0.5, 0.55), (0.2, 0.7), (0.1, 0.9), best=2)
     (line,) = overfitting(learned_by_heart, 2, "--dropout")
     assert "after epoch 2 the validation loss rose from 0.550 to 0.900" in line
@@ -147,7 +147,7 @@ def test_overfitting_is_named() -> None:
         assert overfitting(fine, 2, "--dropout") == ()
 
 
-def test_few_held_out_rows_are_named() -> None:
+def test_few_held_out_rows_give_a_warning() -> None:
     (line,) = few_rows(20, 0.7)
     assert (
         "20 held-out rows are few: an accuracy of 70.0% on them may be 48.1% to 85.5% on other rows" in line
@@ -156,11 +156,11 @@ def test_few_held_out_rows_are_named() -> None:
     assert few_rows(1000, 0.7) == ()
 
 
-def test_the_whole_search_for_stages_counts_epochs_on(before: TrainResult, tmp_path: Path) -> None:
-    """Without early stopping the last epoch of a stage stands for it, and a worse one is not kept either."""
+def test_epochs_are_counted_across_stages(before: TrainResult, tmp_path: Path) -> None:
+    """Without early stopping, the last epoch of a stage counts, and a worse one is not kept either."""
     rows = relabeled(tmp_path / "rows.parquet", list)
     fitting = FitConfig(epochs=1, batch_size=32, learning_rate=1e-4, patience=0, clip_norm=0.0)
-    told: list[tuple[str, float]] = []
+    reported: list[tuple[str, float]] = []
     result = fine_tune(
         before.folder.path,
         [rows],
@@ -168,9 +168,9 @@ def test_the_whole_search_for_stages_counts_epochs_on(before: TrainResult, tmp_p
         fitting=fitting,
         data=DataConfig(validation=0.4),
         thaw="gradual",
-        told=lambda stage, record: told.append((stage, record["epoch"])),
+        on_epoch=lambda stage, record: reported.append((stage, record["epoch"])),
     )
-    assert told == [(name, 1) for name in ("probabilities", "rnn_1 and later", "embedding and later")]
+    assert reported == [(name, 1) for name in ("probabilities", "rnn_1 and later", "embedding and later")]
     assert [(epoch["stage"], epoch["epoch"]) for epoch in result.history.epochs] == [(1, 1), (2, 2), (3, 3)]
     accuracies = [stage.after.accuracy for stage in result.record.stages]
     assert accuracies == sorted(accuracies)

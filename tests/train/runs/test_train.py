@@ -56,7 +56,7 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Whole:
-    """A run that nothing has stopped, and its folder as a kill in the second epoch would have left it."""
+    """An uninterrupted run, and its folder as a kill in the second epoch would have left it."""
 
     result: TrainResult
     killed: Path
@@ -80,7 +80,7 @@ def trained(whole: Whole) -> TrainResult:
     return whole.result
 
 
-def test_it_learns_what_there_is_to_learn(trained: TrainResult) -> None:
+def test_model_learns(trained: TrainResult) -> None:
     assert trained.history.epochs[-1]["validation_accuracy"] > 0.9
     assert trained.report.train + trained.report.validation == 900
     run = json.loads(trained.folder.run.read_text())
@@ -97,13 +97,13 @@ def test_it_learns_what_there_is_to_learn(trained: TrainResult) -> None:
     assert not leftovers
 
 
-def test_the_saved_model_loads_without_custom_objects(trained: TrainResult) -> None:
+def test_saved_model_loads_without_custom_objects(trained: TrainResult) -> None:
     loaded = keras.saving.load_model(trained.folder.model, safe_mode=True)
     for mine, theirs in zip(trained.model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_resumed_run_comes_to_the_same_weights(whole: Whole, tweets: Path) -> None:
+def test_resumed_run_has_the_same_weights(whole: Whole, tweets: Path) -> None:
     trained = whole.result
     # What a resumed run is told is ignored: it goes on with the settings it began with.
     result = train([tweets], whole.killed, network=SMALL, fitting=FitConfig(), data=ROWS, resume=True)
@@ -112,7 +112,7 @@ def test_a_resumed_run_comes_to_the_same_weights(whole: Whole, tweets: Path) -> 
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_killed_process_resumes(tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_process_resumes(tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """kill -9 after the first checkpoint, from the command line."""
     output = tmp_path / "run"
     command = ["train", str(tweets), "--output", str(output)]
@@ -129,7 +129,7 @@ def test_a_killed_process_resumes(tweets: Path, tmp_path: Path, capsys: pytest.C
     assert len(history) == len(before) + 1
 
 
-def test_rules_of_version_3_are_learned_with_and_shipped(tmp_path: Path) -> None:
+def test_version_3_rules_are_trained_and_exported(tmp_path: Path) -> None:
     """From the command line: training, the bundle, and what it reads."""
     data, run, bundle = (tmp_path / name for name in ("tweets.parquet", "run", "bundle"))
     texts = [f"{word} {number} #SoGood" for number in range(100, 200) for word in ("love", "hate")]
@@ -146,9 +146,7 @@ def test_rules_of_version_3_are_learned_with_and_shipped(tmp_path: Path) -> None
     assert UNKNOWN not in rows[3]
 
 
-def test_what_cannot_be_resumed_or_overwritten_is_refused(
-    trained: TrainResult, tweets: Path, tmp_path: Path
-) -> None:
+def test_invalid_resume_or_overwrite_is_rejected(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError, match="already exists"):
         train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS)
     with pytest.raises(CheckpointError, match="finished"):
@@ -165,7 +163,7 @@ def test_what_cannot_be_resumed_or_overwritten_is_refused(
         train([other], folder, network=SMALL, fitting=QUICK, data=ROWS, resume=True)
 
 
-def test_patience_ends_at_the_best_epoch(
+def test_early_stopping_keeps_the_best_epoch(
     tweets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network answers the same to every row, an answer that each epoch changes as planned."""
@@ -195,7 +193,7 @@ def test_patience_ends_at_the_best_epoch(
         np.testing.assert_array_equal(model.layers[-1].bias, np.float32([1.0, 0.0]))
 
 
-def test_the_seed_is_exactly_four_layers() -> None:
+def test_default_network_has_four_layers() -> None:
     model = build_model(ARCHITECTURES["seed"], words=50, pairs=0, classes=2, seed=1)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds == ["Embedding", "SimpleRNN", "SimpleRNN", "Dense"]
@@ -226,7 +224,7 @@ def test_padding_changes_nothing(cell: str, bidirectional: bool, pooling: str) -
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_states_are_bounded_by_what_was_asked_for(cell: str) -> None:
+def test_states_are_clipped_as_requested(cell: str) -> None:
     for given, expected in (({}, "tanh"), ({"activation": "hard_tanh"}, "hard_tanh")):
         network = override(SMALL, cell=cell, units=(8, 8), **given)
         model = build_model(network, words=20, pairs=10, classes=3, seed=2)
@@ -234,7 +232,7 @@ def test_states_are_bounded_by_what_was_asked_for(cell: str) -> None:
             assert model.get_layer(name).activation.__name__ == expected
 
 
-def test_settings_survive_json_and_refuse_nonsense() -> None:
+def test_settings_round_trip_and_reject_invalid_values() -> None:
     for settings in (SMALL, QUICK, ROWS):
         assert from_dict(type(settings), json.loads(json.dumps(to_dict(settings)))) == settings
     for kind, values, message in [
@@ -252,7 +250,7 @@ def test_settings_survive_json_and_refuse_nonsense() -> None:
             from_dict(kind, values)  # type: ignore[type-var]
 
 
-def test_stages_of_a_thaw() -> None:
+def test_unfreezing_stages() -> None:
     layers = ["embedding", "rnn_1", "rnn_2", "head"]
     chain = [stage.layers for stage in plan_stages(layers, "chain")]
     assert chain == [{"head"}, {"embedding"}, {"rnn_1"}, {"rnn_2"}, set(layers)]
@@ -264,7 +262,7 @@ def test_stages_of_a_thaw() -> None:
         plan_stages(layers, "melt")  # type: ignore[arg-type]
 
 
-def test_a_new_head_keeps_what_is_known_of_a_label(trained: TrainResult) -> None:
+def test_new_head_keeps_known_labels(trained: TrainResult) -> None:
     wider = with_labels(trained.model, ["negative", "positive"], ["negative", "neutral", "positive"], seed=1)
     old, new = trained.model.layers[-1].get_weights(), wider.layers[-1].get_weights()
     np.testing.assert_array_equal(new[0][:, [0, 2]], old[0])
@@ -272,7 +270,7 @@ def test_a_new_head_keeps_what_is_known_of_a_label(trained: TrainResult) -> None
     assert wider.output_shape == (None, 3)
 
 
-def test_fine_tuning_to_three_classes_from_a_hundred_rows(trained: TrainResult, tmp_path: Path) -> None:
+def test_fine_tuning_to_three_classes_with_a_hundred_rows(trained: TrainResult, tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "three.parquet", 100, neutral=True, seed=9)
     fitting = FitConfig(epochs=2, batch_size=16, learning_rate=1e-2, patience=2, schedule="linear")
     result = fine_tune(trained.folder.path, [data], tmp_path / "tuned", fitting=fitting, data=ROWS)
@@ -286,8 +284,8 @@ def test_fine_tuning_to_three_classes_from_a_hundred_rows(trained: TrainResult, 
     assert all(layer.trainable for layer in again.layers)
 
 
-def test_fine_tuning_freezes_what_it_says(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
-    """With every label the other way round, so that what is learned is far better, and kept."""
+def test_fine_tuning_freezes_the_named_layers(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    """With inverted labels, so that the new weights are far better and kept."""
     before = [
         np.array(weight)
         for weight in trained.folder and keras.saving.load_model(trained.folder.model).get_weights()
@@ -310,7 +308,7 @@ def test_fine_tuning_freezes_what_it_says(trained: TrainResult, tweets: Path, tm
     assert not all(same[-2:])
 
 
-def test_the_first_two_batches_differ_in_length_where_any_do() -> None:
+def test_first_two_batches_differ_in_length_if_possible() -> None:
     """Keras takes what they have in common for the shape of all, and fails at the first other one."""
     lengths = np.array([2] * 40 + [5] * 3 + [7])
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
@@ -320,7 +318,7 @@ def test_the_first_two_batches_differ_in_length_where_any_do() -> None:
         batches = LengthBatches(examples, 4, 64, seed)
         for epoch in range(3):
             batches.begin_epoch(epoch)
-            widths = [batches[place][0].shape[1] for place in range(len(batches))]
+            widths = [batches[index][0].shape[1] for index in range(len(batches))]
             assert widths[0] != widths[1]
             assert sorted(np.concatenate(batches.batches).tolist()) == list(range(len(lengths)))
     only = Examples(Encoded(np.arange(0, 41, 2), np.ones(40, np.int32), None), np.zeros(20, np.int32))

@@ -84,7 +84,7 @@ def through_json(record: RunRecord) -> RunRecord:
     return RunRecord.from_dict(json.loads(json.dumps(record.to_dict())))
 
 
-def test_a_record_comes_back_as_it_was() -> None:
+def test_record_round_trip() -> None:
     assert through_json(RECORD) == RECORD
     done = RECORD.done(metrics={})
     assert through_json(done) == done
@@ -95,8 +95,8 @@ def test_a_record_comes_back_as_it_was() -> None:
     assert RECORD.to_dict()["format"] == RUN_FORMAT
 
 
-def test_a_calibration_passes_on_what_it_was_told() -> None:
-    """Words of a bundle that this version would not write stay as they are."""
+def test_calibration_passes_on_earlier_facts() -> None:
+    """Provenance of a bundle that this version would not write is kept unchanged."""
     passed_on = {
         "training": {"epochs": 3, "setting of tomorrow": 1},
         "data": [{"name": "x"}],
@@ -117,7 +117,7 @@ def test_a_calibration_passes_on_what_it_was_told() -> None:
     assert through_json(record).provenance() == {**passed_on, "calibration": {"temperature": 1.5}}
 
 
-def test_a_run_of_the_first_version_is_read() -> None:
+def test_first_version_is_readable() -> None:
     record = RunRecord.from_dict(FIRST)
     assert record.settings is not None
     assert record.settings.network == NetworkConfig(words=200, units=(8,))
@@ -151,9 +151,7 @@ def test_a_run_of_the_first_version_is_read() -> None:
         ({"versions": {"torch": "2"}}, "torch"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_unreadable_records_give_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     folder = RunFolder(tmp_path)
     folder.write_json(folder.run, {**FIRST, **change})
     with pytest.raises(CheckpointError, match=message) as error:
@@ -162,7 +160,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_what_does_not_apply_is_not_written() -> None:
+def test_inapplicable_fields_are_not_written() -> None:
     bare = replace(RECORD, teachers=(), embeddings=None, fine_tuning=None, stages=(), search=None, begun=0)
     assert not {"teachers", "embeddings", "fine_tuning", "stages", "search", "begun", "finished"} & set(
         bare.to_dict()

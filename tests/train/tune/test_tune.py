@@ -125,12 +125,12 @@ def test_every_architecture_is_in_the_default_space(name: str) -> None:
     assert apply(start, start_values(start)) == start
 
 
-def test_the_default_space_is_the_one_in_the_docs() -> None:
+def test_default_space_matches_the_docs() -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```", DOCS.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert parse_space(tomllib.loads(blocks[0])) == DEFAULT_SPACE
 
 
-def test_every_setting_is_in_the_docs() -> None:
+def test_every_setting_is_documented() -> None:
     text = DOCS.read_text("utf-8")
     assert all(f"`{name}`" in text for name in SETTINGS)
 
@@ -155,7 +155,7 @@ domains = {
 @given(
     written=st.fixed_dictionaries({"dropout": st.just([0.0, 0.5])}, optional=domains), seed=st.integers(0, 99)
 )
-def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: Any, seed: int) -> None:
+def test_space_round_trip_and_suggestions(written: Any, seed: int) -> None:
     space = parse_space(json.loads(json.dumps(written)))
     assert parse_space(json.loads(json.dumps(space.to_dict()))) == space
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -198,13 +198,13 @@ def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: An
         ({"l2": ["none"]}, "l2 must be a number, not 'none'"),
     ],
 )
-def test_a_space_that_cannot_be_used_is_refused(space: Any, message: str) -> None:
+def test_invalid_space_is_rejected(space: Any, message: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_space(space)
     assert re.search(message, str(error.value))
 
 
-def test_a_space_comes_from_a_file(tmp_path: Path) -> None:
+def test_space_from_a_file(tmp_path: Path) -> None:
     toml, text = tmp_path / "space.toml", tmp_path / "space.json"
     toml.write_text('units = [8, 16]\ndropout = { low = 0, high = 0.5 }\ncell = "gru"\n')
     text.write_text('{"units": [8, 16], "dropout": {"low": 0, "high": 0.5}, "cell": "gru"}')
@@ -224,7 +224,7 @@ def test_a_space_comes_from_a_file(tmp_path: Path) -> None:
         read_space(tmp_path / "none.toml")
 
 
-def test_the_starting_point_must_be_in_the_space(tweets: Path, tmp_path: Path) -> None:
+def test_start_must_be_in_the_space(tweets: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="starts with cell = simple, which is outside its space"):
         search(tweets, tmp_path / "search", {**SPACE, "cell": ["gru", "lstm"]})
     assert not (tmp_path / "search").exists()
@@ -241,7 +241,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 @settings(max_examples=30, deadline=None)
 @given(words=st.integers(1, 500), pairs=st.integers(0, 400), min_count=st.integers(1, 4))
-def test_a_trial_gets_the_vocabulary_and_ids_of_a_training(
+def test_trial_vocabulary_and_ids_match_training(
     split: Split, words: int, pairs: int, min_count: int
 ) -> None:
     rows = Rows(split, ROWS, words=500, pairs=True)
@@ -261,7 +261,7 @@ def test_a_trial_gets_the_vocabulary_and_ids_of_a_training(
 # Searches
 
 
-def test_trial_0_is_what_a_training_would_be(found: Search, tweets: Path, tmp_path: Path) -> None:
+def test_trial_0_matches_training(found: Search, tweets: Path, tmp_path: Path) -> None:
     network, fitting = apply(START, FIXED)
     alone = train([tweets], tmp_path / "run", network=network, fitting=fitting, data=ROWS)
     assert found.tried[0].settings == {"pairs": 160_000, "dropout": 0.4, "learning_rate": 2e-3}
@@ -270,7 +270,7 @@ def test_trial_0_is_what_a_training_would_be(found: Search, tweets: Path, tmp_pa
     assert found.rows == alone.report.to_dict()
 
 
-def test_bad_trials_are_given_up_and_the_best_is_no_worse_than_the_start(found: Search) -> None:
+def test_bad_trials_are_pruned_and_the_best_beats_the_start(found: Search) -> None:
     assert [one.number for one in found.tried] == list(range(TRIALS))
     assert {one.state for one in found.tried} == {"complete", "pruned"}
     complete = [one for one in found.tried if one.state == "complete"]
@@ -281,7 +281,7 @@ def test_bad_trials_are_given_up_and_the_best_is_no_worse_than_the_start(found: 
     assert found.best.score == max(one.score or 0 for one in complete) > found.tried[0].scores[-1]
 
 
-def test_only_the_best_run_stays_and_it_can_be_used(found: Search, tweets: Path, tmp_path: Path) -> None:
+def test_only_the_best_run_is_kept(found: Search, tweets: Path, tmp_path: Path) -> None:
     best, folder = found.best, Path(found.folder)
     assert best is not None
     names = {path.name for path in folder.parent.iterdir()}
@@ -295,7 +295,7 @@ def test_only_the_best_run_stays_and_it_can_be_used(found: Search, tweets: Path,
     assert (tmp_path / "bundle" / "model.onnx").exists()
 
 
-def test_the_command_says_how_to_train_with_the_best_settings(found: Search) -> None:
+def test_command_prints_how_to_train_with_the_best_settings(found: Search) -> None:
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     for network, fitting in (
         (found.network, found.fitting),
@@ -315,7 +315,7 @@ def test_the_command_says_how_to_train_with_the_best_settings(found: Search) -> 
         assert FitConfig(**{name: values[name] for name in vars(fitting) if name in values}) == fitting
 
 
-def test_three_labels_are_judged_by_macro_recall(tmp_path: Path) -> None:
+def test_three_labels_use_macro_recall(tmp_path: Path) -> None:
     path = write_synthetic(tmp_path / "three.parquet", 300, neutral=True)
     result = search(path, tmp_path / "search", trials=1)
     assert result.study["metric"] == "macro-recall"
@@ -368,7 +368,7 @@ def command(tweets: Path, space: Path, output: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_search_comes_to_the_same_trials(
+def test_killed_search_has_the_same_trials(
     found: Search,
     searches: Path,
     tweets: Path,
@@ -411,7 +411,7 @@ def test_a_killed_search_comes_to_the_same_trials(
     )
 
 
-def test_ctrl_c_begins_the_trial_again(tweets: Path, tmp_path: Path) -> None:
+def test_ctrl_c_repeats_the_trial(tweets: Path, tmp_path: Path) -> None:
     def press(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
         raise KeyboardInterrupt
 
@@ -427,7 +427,7 @@ def test_ctrl_c_begins_the_trial_again(tweets: Path, tmp_path: Path) -> None:
     assert result.tried[0].settings["learning_rate"] == 2e-3
 
 
-def test_a_trial_that_kills_twice_counts_as_failed(tmp_path: Path) -> None:
+def test_trial_that_kills_twice_counts_as_failed(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     folder.open().enqueue_trial({"dropout": 0.25})
     for kills in range(2):
@@ -447,7 +447,7 @@ def test_a_trial_that_kills_twice_counts_as_failed(tmp_path: Path) -> None:
     assert not study.get_trials(states=(TrialState.WAITING, TrialState.RUNNING))
 
 
-def test_settings_that_a_killed_trial_had_not_asked_for_are_not_lost(tmp_path: Path) -> None:
+def test_unsampled_settings_of_a_killed_trial_are_kept(tmp_path: Path) -> None:
     study = StudyFolder(tmp_path).open()
     study.enqueue_trial({"dropout": 0.25, "l2": 0.5})
     trial = study.ask()
@@ -475,7 +475,7 @@ def finished(path: Path, number: int, score: float) -> None:
         (0.7, "while cleaning up"),
     ],
 )
-def test_a_finished_trial_counts_wherever_the_kill_came(tmp_path: Path, killed: str, score: float) -> None:
+def test_finished_trial_counts_after_any_kill(tmp_path: Path, killed: str, score: float) -> None:
     folder = StudyFolder(tmp_path)
     study = folder.open()
     study.tell(study.ask(), 0.5)
@@ -495,7 +495,7 @@ def test_a_finished_trial_counts_wherever_the_kill_came(tmp_path: Path, killed: 
     assert (tmp_path / "best" / "model.keras").read_bytes() == (b"1" if score > 0.5 else b"0")
 
 
-def test_a_best_run_that_is_gone_is_noticed(tmp_path: Path) -> None:
+def test_missing_best_run_is_detected(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     study = folder.open()
     study.tell(study.ask(), 0.5)
@@ -503,7 +503,7 @@ def test_a_best_run_that_is_gone_is_noticed(tmp_path: Path) -> None:
         folder.settle(study)
 
 
-def test_a_search_of_before_goes_on_as_it_began(found: Search, tweets: Path, tmp_path: Path) -> None:
+def test_earlier_search_continues_unchanged(found: Search, tweets: Path, tmp_path: Path) -> None:
     """A search of an earlier version, which does not record when two texts count as the same."""
     output = tmp_path / "search"
     shutil.copytree(Path(found.folder).parent, output)
@@ -516,7 +516,7 @@ def test_a_search_of_before_goes_on_as_it_began(found: Search, tweets: Path, tmp
 # What is refused, and what fails
 
 
-def test_another_search_is_refused(found: Search, tweets: Path, tmp_path: Path) -> None:
+def test_different_search_is_rejected(found: Search, tweets: Path, tmp_path: Path) -> None:
     output = Path(found.folder).parent
     before = (output / "study.journal").read_bytes()
     other = write_synthetic(tmp_path / "other.parquet", 500, seed=4)
@@ -539,7 +539,7 @@ def test_another_search_is_refused(found: Search, tweets: Path, tmp_path: Path) 
     assert (output / "study.journal").read_bytes() == before
 
 
-def test_a_trial_without_a_loss_fails_and_the_search_goes_on(tweets: Path, tmp_path: Path) -> None:
+def test_trial_without_loss_fails_and_the_search_continues(tweets: Path, tmp_path: Path) -> None:
     space = {**FIXED, "clip_norm": 0.0, "pairs": 0, "learning_rate": [2e-3, 3e38], "cell": ["simple", "gru"]}
     result = search(tweets, tmp_path / "search", space, trials=3, fitting=replace(START[1], epochs=1))
     failed = [one for one in result.tried if one.state == "failed"]
@@ -551,7 +551,7 @@ def test_a_trial_without_a_loss_fails_and_the_search_goes_on(tweets: Path, tmp_p
     assert "failed: the " in page
 
 
-def test_nothing_but_failures_is_an_error(tweets: Path, tmp_path: Path) -> None:
+def test_only_failed_trials_is_an_error(tweets: Path, tmp_path: Path) -> None:
     space = {**FIXED, "clip_norm": 0.0, "pairs": 0, "learning_rate": 3e38, "dropout": [0.4, 0.5]}
     with pytest.raises(TrainingError, match=r"none of 2 trials produced a model; the last one: the .*loss"):
         search(tweets, tmp_path / "search", space, trials=2)
@@ -577,7 +577,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_time_is_kept_within_a_trial(tweets: Path, tmp_path: Path, clock: Clock) -> None:
+def test_time_limit_within_a_trial(tweets: Path, tmp_path: Path, clock: Clock) -> None:
     endless = {"fitting": replace(START[1], epochs=10_000), "seconds": 5.0}
     with pytest.raises(TrainingError, match="no trial finished in time"):
         search(tweets, tmp_path / "search", **endless, progress=clock.forward)  # a second a batch
@@ -589,7 +589,7 @@ def test_time_is_kept_within_a_trial(tweets: Path, tmp_path: Path, clock: Clock)
 
 
 @pytest.mark.slow
-def test_time_ends_the_search_between_trials(tweets: Path, tmp_path: Path, clock: Clock) -> None:
+def test_time_limit_between_trials(tweets: Path, tmp_path: Path, clock: Clock) -> None:
     result = search(tweets, tmp_path / "search", seconds=1.0, after_trial=clock.forward)
     assert (len(result.tried), result.interrupted) == (1, 0)
 
@@ -602,7 +602,7 @@ def test_time_ends_the_search_between_trials(tweets: Path, tmp_path: Path, clock
         (["positive", "negative"] * 10, UsageError, "a batch of 32 rows is more than the 16 to train on"),
     ],
 )
-def test_rows_that_cannot_be_searched_on_are_refused_before_the_first_trial(
+def test_unusable_rows_are_rejected_before_the_first_trial(
     labels: list[str], kind: type[SentstreamError], message: str, tmp_path: Path
 ) -> None:
     table = synthetic_table(len(labels))
@@ -613,7 +613,7 @@ def test_rows_that_cannot_be_searched_on_are_refused_before_the_first_trial(
     assert not (tmp_path / "search" / "study.json").exists()
 
 
-def test_durations_and_unknown_settings_are_refused_in_one_line(
+def test_invalid_durations_and_settings_give_one_line(
     tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = tmp_path / "space.toml"
@@ -653,7 +653,7 @@ class Page(HTMLParser):
         return (attributes for tag, attributes in self.tags if tag == "circle")
 
 
-def test_the_page_has_every_trial_and_loads_nothing(found: Search) -> None:
+def test_page_has_every_trial_and_loads_nothing(found: Search) -> None:
     data = json.loads(json.dumps(found.to_dict()))
     page = Page(search_page(data))
     assert not page.open
@@ -670,7 +670,7 @@ def test_the_page_has_every_trial_and_loads_nothing(found: Search) -> None:
         assert 0 <= float(str(circle["cy"])) <= 300
 
 
-def test_a_search_without_a_result_has_a_page_too(found: Search) -> None:
+def test_page_without_a_result(found: Search) -> None:
     nothing = asdict(found.tried[0]) | {"state": "failed", "score": None, "scores": (), "note": "<b>no</b>"}
     data = {**found.to_dict(), "trials": [nothing], "best": None}
     page = search_page(data)

@@ -68,13 +68,13 @@ class LengthBatches(keras.utils.PyDataset):
             random = np.random.default_rng((self.seed, epoch))
             shuffled = random.permutation(len(self.lengths))
             batches = exact_length_batches(self.lengths[shuffled], self.batch_size)
-            self.batches = [shuffled[batches[place]] for place in random.permutation(len(batches))]
+            self.batches = [shuffled[batches[index]] for index in random.permutation(len(batches))]
         self._begin_with_two_lengths()
 
     def _begin_with_two_lengths(self) -> None:
         """Let the first two batches differ in length: Keras takes a size that they share as fixed."""
         lengths = [self.lengths[batch[0]] for batch in self.batches]
-        other = next((place for place, length in enumerate(lengths) if length != lengths[0]), 1)
+        other = next((index for index, length in enumerate(lengths) if length != lengths[0]), 1)
         if other > 1:
             self.batches[1], self.batches[other] = self.batches[other], self.batches[1]
 

@@ -66,24 +66,24 @@ class EmbeddingFile:
             InputFormatError: A line is not a word with ``width`` numbers.
             DataError: The file has none of the words.
         """
-        ids = {word: place for place, word in enumerate(vocabulary.words.to_pylist())}
+        ids = {word: index for index, word in enumerate(vocabulary.words.to_pylist())}
         for word in SPECIAL:
             del ids[word]
         exact: dict[int, Vectors] = {}
         close: dict[int, Vectors] = {}
         for word, numbers in self._lines():
-            place, found = ids.get(word), exact
-            if place is None:
-                place, found = ids.get(word.lower()), close
-            if place is not None and place not in found:
-                found[place] = numbers()
+            index, found = ids.get(word), exact
+            if index is None:
+                index, found = ids.get(word.lower()), close
+            if index is not None and index not in found:
+                found[index] = numbers()
         if not (found := {**close, **exact}):
             raise DataError(
                 f"{self.path} has none of the {len(ids):,} words in the vocabulary",
                 hint="is it in another language, or does --embeddings-words belong to another file?",
             )
-        places = sorted(found)
-        return np.array(places, np.int64), np.stack([found[place] for place in places])
+        indices = sorted(found)
+        return np.array(indices, np.int64), np.stack([found[index] for index in indices])
 
     def _lines(self) -> Iterator[tuple[str, _Numbers]]:
         return _text_lines(self) if self.words is None else _array_lines(self, self.words)
@@ -119,10 +119,10 @@ def open_embeddings(path: Path, words: Path | None = None) -> EmbeddingFile:
         InputFormatError: The file has no word vectors.
         UsageError: A ``.npy`` without ``words``, or text with ``words``.
     """
-    for given in (path, *([words] if words else [])):
-        if not given.is_file():
+    for name in (path, *([words] if words else [])):
+        if not name.is_file():
             raise InputNotFoundError(
-                f"{given} does not exist" if not given.exists() else f"{given} is not a file"
+                f"{name} does not exist" if not name.exists() else f"{name} is not a file"
             )
     if path.suffix == ".npy":
         if words is None:

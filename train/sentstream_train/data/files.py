@@ -48,8 +48,8 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         InputNotFoundError: A path does not exist, or a glob or directory has no data file.
     """
     found: dict[Path, Path] = {}
-    for given in [paths] if isinstance(paths, (str, Path)) else paths:
-        path = Path(given)
+    for name in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(name)
         if path.is_dir():
             hits = sorted(file for file in path.iterdir() if _is_data(file))
             if not hits:
@@ -57,10 +57,10 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         elif path.exists():
             hits = [path]
         else:
-            found_by_glob = [] if is_uri(str(given)) else sorted(glob.glob(str(given), recursive=True))
+            found_by_glob = [] if is_uri(str(name)) else sorted(glob.glob(str(name), recursive=True))
             hits = [path for path in map(Path, found_by_glob) if not path.is_dir()]
             if not hits:
-                raise missing(given)
+                raise missing(name)
         for hit in hits:
             if not hit.exists():
                 raise missing(hit)
@@ -157,25 +157,27 @@ def _open_parquet(
 ) -> TableReader:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_parquet(local_file(path)))
-        wanted = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
+        chosen_columns = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
         opened = stack.pop_all()
     schema = file.schema_arrow
     more = {one.name: one.type for one in schema if prefix is not None and one.name.startswith(prefix)}
     numbers = [name for name, kind in more.items() if pa.types.is_floating(kind)]
-    read = list(dict.fromkeys([*wanted.values(), *numbers]))
+    read = list(dict.fromkeys([*chosen_columns.values(), *numbers]))
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             with opened:
                 for batch in file.iter_batches(_ROWS_AT_ONCE, columns=read):
-                    columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
+                    columns = [
+                        find_field(batch.schema, name).texts(batch) for name in chosen_columns.values()
+                    ]
                     columns += [batch.column(name) for name in numbers]
-                    names = [*wanted, *(f"{MORE}{name}" for name in numbers)]
+                    names = [*chosen_columns, *(f"{MORE}{name}" for name in numbers)]
                     yield pa.RecordBatch.from_arrays(columns, names=names)
         except (pa.ArrowException, OSError) as error:
             raise InputFormatError(f"{path} is corrupt: {one_line(error, 160)}") from error
 
-    return TableReader(batches(), "label" in wanted, more=more)
+    return TableReader(batches(), "label" in chosen_columns, more=more)
 
 
 def _open_csv(
@@ -191,15 +193,15 @@ def _open_csv(
     if shape.sentiment140:
         label = "polarity" if label in {None, "label", "target"} else label
         unlabeled_ok = False
-    wanted = _choose(path, shape.columns, text, label, user, unlabeled_ok)
-    for name in wanted.values():
+    columns = _choose(path, shape.columns, text, label, user, unlabeled_ok)
+    for name in columns.values():
         if shape.columns.count(name) > 1:
             raise DataError(f"{path} has {shape.columns.count(name)} columns named {name!r}")
     mapped = SENTIMENT140_LABELS if shape.sentiment140 and label == "polarity" else None
-    return TableReader(_csv_batches(path, shape, wanted), "label" in wanted, mapped)
+    return TableReader(_csv_batches(path, shape, columns), "label" in columns, mapped)
 
 
-def _csv_batches(path: Path, shape: CsvShape, wanted: dict[str, str]) -> Iterator[pa.RecordBatch]:
+def _csv_batches(path: Path, shape: CsvShape, columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
     rejected: list[Any] = []
 
     def reject(row: Any) -> str:
@@ -218,14 +220,14 @@ def _csv_batches(path: Path, shape: CsvShape, wanted: dict[str, str]) -> Iterato
     )
     # Binary, because one invalid byte in a text column would fail the whole file.
     converting = pa_csv.ConvertOptions(
-        include_columns=list(wanted.values()), column_types=dict.fromkeys(wanted.values(), pa.binary())
+        include_columns=list(columns.values()), column_types=dict.fromkeys(columns.values(), pa.binary())
     )
     try:
         with open_unpacked(path) as stream:
             stream.read(shape.mark)
             for batch in pa_csv.open_csv(stream, reading, parsing, converting):
                 yield pa.RecordBatch.from_arrays(
-                    [column.view(pa.string()) for column in batch.columns], names=list(wanted)
+                    [column.view(pa.string()) for column in batch.columns], names=list(columns)
                 )
     except (pa.ArrowException, OSError) as error:
         if rejected:
@@ -249,18 +251,18 @@ def _choose(
     unlabeled_ok: bool,
 ) -> dict[str, str]:
     """The columns to read: role -> name."""
-    wanted = {"text": _present(path, names, text or "text", "--text-column")}
+    columns = {"text": _present(path, names, text or "text", "--text-column")}
     if label is not None or "label" in names or not unlabeled_ok:
-        wanted["label"] = _present(path, names, label or "label", "--label-column")
+        columns["label"] = _present(path, names, label or "label", "--label-column")
     if user is not None:
-        wanted["user"] = _present(path, names, user, "--user-column")
-    elif "user" in names and "user" not in wanted.values():
-        wanted["user"] = "user"
-    if len(set(wanted.values())) < len(wanted):
+        columns["user"] = _present(path, names, user, "--user-column")
+    elif "user" in names and "user" not in columns.values():
+        columns["user"] = "user"
+    if len(set(columns.values())) < len(columns):
         raise UsageError(
-            f"one column cannot serve as several of {', '.join(wanted)}: {', '.join(wanted.values())}"
+            f"one column cannot serve as several of {', '.join(columns)}: {', '.join(columns.values())}"
         )
-    return wanted
+    return columns
 
 
 #: Other common names for the columns.
@@ -274,8 +276,8 @@ _OTHER_NAMES = {
 def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
     if name in names:
         return name
-    known = {given.strip().lower(): given for given in names}
-    close = [known[other] for other in _OTHER_NAMES.get(option, ()) if other in known]
+    names_by_key = {given.strip().lower(): given for given in names}
+    close = [names_by_key[other] for other in _OTHER_NAMES.get(option, ()) if other in names_by_key]
     close = close or difflib.get_close_matches(name, names, 1, 0.5)
     nearest = f"; did you mean {close[0]!r}?" if close else ""
     raise ColumnNotFoundError(
@@ -284,9 +286,9 @@ def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
     )
 
 
-def _some(names: Sequence[str], most: int = 12) -> str:
-    listed = ", ".join(names[:most])
-    return f"{listed}, …" if len(names) > most else listed
+def _some(names: Sequence[str], limit: int = 12) -> str:
+    shown = ", ".join(names[:limit])
+    return f"{shown}, …" if len(names) > limit else shown
 
 
 def why_unlabeled(path: Path, text: str | None) -> str | None:

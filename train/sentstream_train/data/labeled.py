@@ -201,7 +201,7 @@ class _Collector:
         self.keep_unlabeled = keep_unlabeled
         self.teacher, self.known = teacher, known
         self.wanted = None if labels is None else tuple(labels)
-        self.numbers: dict[str, int] = {name: place for place, name in enumerate(labels or ())}
+        self.numbers: dict[str, int] = {name: index for index, name in enumerate(labels or ())}
         self.text: list[pa.Array] = []
         self.user: list[pa.Array | None] = []
         self.label: list[npt.NDArray[np.int32]] = []
@@ -253,11 +253,11 @@ class _Collector:
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         found: list[str] = encoded.dictionary.to_pylist()
         numbers = np.full(len(found) + 1, -1, np.int32)
-        for place, given in enumerate(found):
-            name = _tidy(given)
+        for index, label in enumerate(found):
+            name = _tidy(label)
             if names is not None:
                 if name not in names:
-                    row = before + int(np.argmax(codes == place)) + 1
+                    row = before + int(np.argmax(codes == index)) + 1
                     raise DataError(f"{path} row {row:,}: polarity {name[:20]!r} is not 0, 2 or 4")
                 if name in ("1", "2", "4"):
                     self.polarities.add(name)
@@ -267,11 +267,11 @@ class _Collector:
                     )
                 name = names[name]
             if not name:
-                codes[codes == place] = -1
+                codes[codes == index] = -1
             elif self.wanted is None or name in self.numbers:
-                numbers[place] = self.numbers.setdefault(name, len(self.numbers))
+                numbers[index] = self.numbers.setdefault(name, len(self.numbers))
             else:
-                others[name] += int((codes == place).sum())
+                others[name] += int((codes == index).sum())
         if max(len(self.numbers), len(others)) > _MOST_LABELS:
             raise DataError(
                 f"{path}: the label column has more than {_MOST_LABELS:,} distinct values",
@@ -288,8 +288,8 @@ class _Collector:
         labels = self.wanted or order_labels(self.numbers)
         if self.known and set(labels) <= set(self.known):
             labels = self.known
-        place = [labels.index(name) for name in self.numbers]
-        label = np.array([*place, -1], np.int32)[label]  # -1: no label
+        index = [labels.index(name) for name in self.numbers]
+        label = np.array([*index, -1], np.int32)[label]  # -1: no label
         user = None
         if any(column is not None for column in self.user):
             pairs = zip(self.user, self.text, strict=True)
@@ -305,9 +305,9 @@ class _Collector:
         return LabeledData(text, label, labels, user, np.concatenate(self.row), tuple(self.sources), shares)
 
 
-def _tidy(given: str) -> str:
+def _tidy(text: str) -> str:
     """A normalized label: without spaces around it, ``1.0`` as ``1``, ``Positive`` as ``positive``."""
-    name = given.strip()
+    name = text.strip()
     if name.lower() in POLARITIES:
         return name.lower()
     whole, point, rest = name.partition(".")

@@ -14,26 +14,26 @@ def id_matrix(rows: Encoded, chosen: npt.NDArray[np.int64], length: int) -> npt.
     Returns:
         ``int32[len(chosen), length]`` of word ids, or ``[…, 2]`` of word and pair ids.
     """
-    at = rows.offsets[chosen][:, None] + np.arange(length)
+    positions = rows.offsets[chosen][:, None] + np.arange(length)
     if rows.pairs is None:
-        words: npt.NDArray[np.int32] = rows.words[at]
+        words: npt.NDArray[np.int32] = rows.words[positions]
         return words
-    return np.stack((rows.words[at], rows.pairs[at]), axis=-1)
+    return np.stack((rows.words[positions], rows.pairs[positions]), axis=-1)
 
 
-def some_of_each_length(rows: Encoded, most: int = 64) -> Encoded:
-    """The first ``most`` rows of each length from 1 up, in their original order."""
+def some_of_each_length(rows: Encoded, limit: int = 64) -> Encoded:
+    """The first ``limit`` rows of each length from 1 up, in their original order."""
     order = np.argsort(rows.lengths, kind="stable")
     lengths = rows.lengths[order]
     rank = np.arange(len(order)) - np.searchsorted(lengths, lengths)
-    return taken(rows, np.sort(order[(rank < most) & (lengths > 0)]))
+    return taken(rows, np.sort(order[(rank < limit) & (lengths > 0)]))
 
 
-def evenly(rows: Encoded, most: int) -> Encoded:
-    """All rows, or ``most`` of them, evenly spaced from first to last."""
-    if len(rows) <= most:
+def evenly(rows: Encoded, limit: int) -> Encoded:
+    """All rows, or ``limit`` of them, evenly spaced from first to last."""
+    if len(rows) <= limit:
         return rows
-    return taken(rows, np.linspace(0, len(rows) - 1, most).astype(np.int64))
+    return taken(rows, np.linspace(0, len(rows) - 1, limit).astype(np.int64))
 
 
 def taken(rows: Encoded, chosen: npt.NDArray[np.int64]) -> Encoded:

@@ -99,6 +99,6 @@ class _Seen:
         return span_keys(data.astype(np.uint64), ends[self._offsets])
 
 
-def repeats_of(ours: Keys, theirs: Keys) -> npt.NDArray[np.bool_]:
-    """``bool[rows]``: which rows of ``ours`` repeat a row of ``theirs``."""
-    return np.isin(ours, theirs[theirs != NO_TEXT])
+def repeats_of(keys: Keys, others: Keys) -> npt.NDArray[np.bool_]:
+    """``bool[rows]``: which rows of ``keys`` repeat a row of ``others``."""
+    return np.isin(keys, others[others != NO_TEXT])

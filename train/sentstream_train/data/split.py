@@ -151,8 +151,8 @@ def leave_out(data: LabeledData, held_out: LabeledData, config: DataConfig) -> L
         held_out: Rows that must not be learned from, with or without labels.
         config: Names the version of ``same_text``.
     """
-    theirs = _keys_of(held_out.text, config).words
-    return data.take(np.flatnonzero(~repeats_of(_keys_of(data.text, config).words, theirs)))
+    held_out_keys = _keys_of(held_out.text, config).words
+    return data.take(np.flatnonzero(~repeats_of(_keys_of(data.text, config).words, held_out_keys)))
 
 
 def _keys_of(text: pa.Array, config: DataConfig) -> TextKeys:
@@ -192,9 +192,9 @@ def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -
     if policy == "drop":
         good = labels_per_text[group] == 1
     else:
-        most = np.maximum.reduceat(counts, starts)[group]
-        ties = np.add.reduceat((counts == most).astype(np.int64), starts)[group]
-        good = (counts == most) & (ties == 1)
+        largest = np.maximum.reduceat(counts, starts)[group]
+        ties = np.add.reduceat((counts == largest).astype(np.int64), starts)[group]
+        good = (counts == largest) & (ties == 1)
     stay = good[cell_of]
     return everything[stay], int((~stay).sum())
 

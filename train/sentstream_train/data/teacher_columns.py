@@ -105,8 +105,8 @@ def _shares_of(file: _File, names: Sequence[str]) -> Shares:
         | (np.isnan(sums) & ~np.isnan(shares).all(axis=1))
     )
     if wrong.any():
-        place = int(np.argmax(wrong))
-        values = ", ".join(f"{value:g}" for value in shares[place])
-        raise DataError(f"{file.path} row {rows[place]:,}: the teacher's {values} are not probabilities")
+        index = int(np.argmax(wrong))
+        values = ", ".join(f"{value:g}" for value in shares[index])
+        raise DataError(f"{file.path} row {rows[index]:,}: the teacher's {values} are not probabilities")
     shares /= sums[:, None]
     return shares

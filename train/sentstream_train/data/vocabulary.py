@@ -38,11 +38,11 @@ def with_pairs(words: Vocabulary, pairs: npt.NDArray[np.int32]) -> Vocabulary:
 def rank_pairs(sides: Sequence[Encoded], words: Vocabulary, min_count: int) -> npt.NDArray[np.int32]:
     """``int32[n, 2]``: pairs of adjacent known words, the most frequent first; ties sorted by word ids."""
     counted = pc.value_counts(pa.chunked_array([_pair_keys(side, len(words)) for side in sides], pa.int64()))
-    found = counted.field("values").to_numpy()
+    pairs = counted.field("values").to_numpy()
     counts = counted.field("counts").to_numpy()
     frequent = counts >= min_count
-    found, counts = found[frequent], counts[frequent]
-    ranked = found[np.lexsort((found, -counts))]
+    pairs, counts = pairs[frequent], counts[frequent]
+    ranked = pairs[np.lexsort((pairs, -counts))]
     return np.stack((ranked // len(words), ranked % len(words)), axis=1).astype(np.int32)
 
 

@@ -62,8 +62,8 @@ class Archive:
     @property
     def length(self) -> int | None:
         """The fixed number of ids that the model takes, or None for any number."""
-        found: int | None = self.model.input_shape[1]
-        return found
+        length: int | None = self.model.input_shape[1]
+        return length
 
 
 def open_archive(path: Path) -> Archive:

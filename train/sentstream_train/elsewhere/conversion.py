@@ -54,7 +54,7 @@ def convert(
             layer.mask_zero = True
     try:
         layers = frozenset(layer.name for layer in model._flatten_layers())
-        return _dressed(proto, layers, classes, wordless)
+        return _with_bundle_interface(proto, layers, classes, wordless)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelFormatError(f"the output of tf2onnx is not a valid graph: {first_line(error)}") from error
 
@@ -91,7 +91,7 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
         context.replace_input(reader, value, rest)
 
 
-def _dressed(
+def _with_bundle_interface(
     proto: Any, layers: frozenset[str], classes: int, wordless: npt.NDArray[np.float32] | None
 ) -> bytes:
     """The graph with the input and output of a bundle, serialized."""
@@ -113,10 +113,10 @@ def _dressed(
         value = add("Concat", [rest, value], "both", axis=-1)
     if wordless is not None:
         first = add("Gather", [_INPUT, constant(np.zeros(1, np.int64), "first_place")], "first", axis=1)
-        known = add("Cast", [first], "has_words", to=TensorProto.BOOL)
-        value = add("Where", [known, value, constant(wordless[None], "wordless")], "of_words")
+        has_words = add("Cast", [first], "has_words", to=TensorProto.BOOL)
+        value = add("Where", [has_words, value, constant(wordless[None], "wordless")], "of_words")
     add("Identity", [value], _OUTPUT)
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph(
             graph.node,
             "sentstream",
@@ -128,8 +128,8 @@ def _dressed(
         ir_version=IR_VERSION,
         producer_name="sentstream",
     )
-    onnx.checker.check_model(made)
-    data: bytes = made.SerializeToString(deterministic=True)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString(deterministic=True)
     return data
 
 

@@ -18,7 +18,7 @@ from sentstream.text import DEFAULT_MAX_CHARS, TextPath, TextRules
 from sentstream_train.elsewhere.archive import Archive, embedding_rows, masks, open_archive
 from sentstream_train.elsewhere.conversion import convert
 from sentstream_train.elsewhere.padding import Fit, Padding, find_fit
-from sentstream_train.elsewhere.preprocessing import Preprocessing, of_front
+from sentstream_train.elsewhere.preprocessing import Preprocessing, from_front
 from sentstream_train.elsewhere.vocabulary_file import read_vocabulary_file
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.network.predict import one_row
@@ -33,7 +33,7 @@ class Foreign:
 
     Attributes:
         archive: The contents of the file.
-        made: How its texts became ids.
+        preprocessing: How its texts became ids.
         fit: How rows were padded or cut to one length.
         text: The text path: texts -> the ids that ``model`` takes.
         model: The Keras model from those ids to probabilities.
@@ -42,7 +42,7 @@ class Foreign:
     """
 
     archive: Archive
-    made: Preprocessing
+    preprocessing: Preprocessing
     fit: Fit
     text: TextPath
     model: Any
@@ -96,17 +96,18 @@ def _open(
     if archive.front is not None and vocabulary is not None:
         raise UsageError(f"{path} contains its vocabulary", hint="leave out --vocabulary")
     if archive.front is not None:
-        made = of_front(archive.front, rules, str(path))
+        preprocessing = from_front(archive.front, rules, str(path))
     else:
         assert vocabulary is not None
-        made = read_vocabulary_file(vocabulary, rows, rules)
-    if len(made.vocabulary) - made.shift > rows:
+        preprocessing = read_vocabulary_file(vocabulary, rows, rules)
+    if len(preprocessing.vocabulary) - preprocessing.shift > rows:
         raise DataError(
-            f"{path} has {counted(len(made.vocabulary), 'token')}; its embedding has {counted(rows, 'row')}"
+            f"{path} has {counted(len(preprocessing.vocabulary), 'token')}; "
+            f"its embedding has {counted(rows, 'row')}"
         )
     classes = _classes(archive, path, labels)
-    fit = find_fit(archive, made, padding, rows)
-    return _assemble(archive, made, fit, classes)
+    fit = find_fit(archive, preprocessing, padding, rows)
+    return _assemble(archive, preprocessing, fit, classes)
 
 
 def _classes(archive: Archive, path: Path, labels: Sequence[str]) -> int:
@@ -136,9 +137,9 @@ def _gives_probabilities(archive: Archive, width: int) -> bool:
     return bool(np.allclose(table.sum(axis=1), 1, atol=1e-3))
 
 
-def _assemble(archive: Archive, made: Preprocessing, fit: Fit, classes: int) -> Foreign:
-    rules = fit.rules(made.rules)
-    if made.shift and rules.unknown == "token" and masks(archive.model) and not fit.matters:
+def _assemble(archive: Archive, preprocessing: Preprocessing, fit: Fit, classes: int) -> Foreign:
+    rules = fit.rules(preprocessing.rules)
+    if preprocessing.shift and rules.unknown == "token" and masks(archive.model) and not fit.matters:
         rules = replace(rules, unknown="drop")  # the unknown word has the masked id
     model, reason = archive.model, "it masks some of the zeros that change what it says"
     if archive.chain is not None and not (fit.matters and masks(archive.model)):
@@ -150,14 +151,22 @@ def _assemble(archive: Archive, made: Preprocessing, fit: Fit, classes: int) -> 
             reason = error.message
     elif archive.chain is None:
         reason = "it is not one chain of layers for any length"
-    if made.shift:
+    if preprocessing.shift:
         model = _shifted(model) if not reason else _wrapped(model)
     if fit.unpadded or (not fit.matters and rules.wordless == "padding"):
         answer = None if fit.unpadded else one_row(model, [0])
         if answer is None or not np.isfinite(answer).all():
             rules = replace(rules, wordless="unknown")
     cap = MAX_CHARS if rules.cuts else DEFAULT_MAX_CHARS
-    return Foreign(archive, made, fit, TextPath(rules, made.vocabulary, cap), model, classes, reason or None)
+    return Foreign(
+        archive,
+        preprocessing,
+        fit,
+        TextPath(rules, preprocessing.vocabulary, cap),
+        model,
+        classes,
+        reason or None,
+    )
 
 
 def _shifted(chain: Any) -> Any:

@@ -58,31 +58,31 @@ class Fit:
         return replace(rules, length=self.length or 0, truncating=self.truncating, padding=padding)
 
 
-def find_fit(archive: Archive, made: Preprocessing, told: Padding, rows: int) -> Fit:
+def find_fit(archive: Archive, preprocessing: Preprocessing, requested: Padding, rows: int) -> Fit:
     """How a model's rows are to be padded.
 
     Args:
         archive: The model.
-        made: How its texts became ids.
-        told: What the user says.
+        preprocessing: How its texts became ids.
+        requested: What the user says.
         rows: Rows of its embedding.
 
     Raises:
-        UsageError: ``told`` contradicts the model or lacks something.
+        UsageError: ``requested`` contradicts the model or lacks something.
     """
-    fixed = archive.length or made.length
-    if told.length is not None and fixed not in (None, told.length):
+    fixed = archive.length or preprocessing.length
+    if requested.length is not None and fixed not in (None, requested.length):
         raise UsageError(
-            f"--pad-to {told.length}: the model takes rows of {fixed} token IDs", hint="leave it out"
+            f"--pad-to {requested.length}: the model takes rows of {fixed} token IDs", hint="leave it out"
         )
-    unpadded = told.length == 0
-    length = fixed or told.length or None
-    padding, truncating = told.padding or made.side, told.truncating or made.side
-    if length is None and not unpadded and (told.padding or told.truncating):
+    unpadded = requested.length == 0
+    length = fixed or requested.length or None
+    padding, truncating = requested.padding or preprocessing.side, requested.truncating or preprocessing.side
+    if length is None and not unpadded and (requested.padding or requested.truncating):
         raise UsageError(
             "--padding and --truncating need a length", hint="add --pad-to N, the maxlen of pad_sequences"
         )
-    sides: tuple[Side, ...] = ("pre", "post") if told.padding is None and length is None else (padding,)
+    sides: tuple[Side, ...] = ("pre", "post") if requested.padding is None and length is None else (padding,)
     matters = not unpadded and _matters(archive, sides, rows)
     if matters and length is None:
         raise UsageError(
@@ -92,7 +92,11 @@ def find_fit(archive: Archive, made: Preprocessing, told: Padding, rows: int) ->
             hint="give --pad-to N (the maxlen of pad_sequences), --padding and --truncating, or --pad-to 0"
             " if it was trained without padding",
         )
-    assumed = length is not None and (told.padding is None or told.truncating is None) and not made.length
+    assumed = (
+        length is not None
+        and (requested.padding is None or requested.truncating is None)
+        and not preprocessing.length
+    )
     return Fit(length, padding, truncating, matters, unpadded, assumed)
 
 

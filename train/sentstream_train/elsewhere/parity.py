@@ -66,7 +66,7 @@ def measure_texts(
     unknown = path.vocabulary.word_ids(tokens.text) == UNKNOWN
     lengths = rows.lengths[used]
     return {
-        "against": f"Keras {keras.__version__} and {foreign.made.made_by}, from the text on",
+        "against": f"Keras {keras.__version__} and {foreign.preprocessing.made_by}, from the text on",
         "rows": int(used.sum()),
         "of": kind,
         "shortest": int(lengths.min()),
@@ -105,15 +105,15 @@ def _reference(archive: Archive) -> Any:
 
 def _batches(foreign: Foreign, texts: Sequence[str], unpadded: bool) -> Any:
     """Row indices with their ids: padded, or of one length per batch if the model never saw padding."""
-    fit, made = foreign.fit, foreign.made
-    places: npt.NDArray[np.int64] = np.arange(len(texts))
-    groups = [places]
+    fit, preprocessing = foreign.fit, foreign.preprocessing
+    indices: npt.NDArray[np.int64] = np.arange(len(texts))
+    groups = [indices]
     if unpadded:
-        assert made.sequences is not None
-        lengths = np.array([len(row) for row in made.sequences(texts)])
+        assert preprocessing.sequences is not None
+        lengths = np.array([len(row) for row in preprocessing.sequences(texts)])
         groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths[lengths > 0])]
     for group in groups:
         for start in range(0, len(group), _BATCH):
             chosen = group[start : start + _BATCH]
-            some = [texts[place] for place in chosen.tolist()]
-            yield chosen, made.padded(some, fit.length, fit.padding, fit.truncating)
+            some = [texts[index] for index in chosen.tolist()]
+            yield chosen, preprocessing.padded(some, fit.length, fit.padding, fit.truncating)

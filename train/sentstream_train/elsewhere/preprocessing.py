@@ -78,7 +78,7 @@ def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Voca
         ) from error
 
 
-def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
+def from_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
     """The preprocessing of a ``Tokenizer``.
 
     Args:
@@ -92,10 +92,10 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
     """
     split, filters = settings.get("split", " "), settings.get("filters", KERAS_FILTERS + "\t\n")
     lower, characters = settings.get("lower", True), settings.get("char_level", False)
-    unknown, most = settings.get("oov_token"), settings.get("num_words")
+    unknown, limit = settings.get("oov_token"), settings.get("num_words")
     if not isinstance(split, str) or len(split) != 1:
         raise DataError(f"{where} has split={split!r}", hint="only a single character is supported")
-    if not isinstance(filters, str | list) or not (most is None or isinstance(most, int)):
+    if not isinstance(filters, str | list) or not (limit is None or isinstance(limit, int)):
         raise DataError(f"{where} has invalid filters or num_words")
     rules = TextRules(
         tokenizer="characters" if characters else "split",
@@ -110,14 +110,14 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
         raise DataError(f"the IDs of {where} do not run from 1 to {len(index)}")
     if unknown is not None and by_id.get(1) != unknown:
         raise DataError(f"{where} has the oov_token {unknown!r}, which does not have ID 1")
-    given = [by_id[number] for number in range(1, min(len(index), (most or len(index) + 1) - 1) + 1)]
-    if len(given) >= rows:
-        told = f"num_words={most}" if most else "no num_words"
+    words = [by_id[number] for number in range(1, min(len(index), (limit or len(index) + 1) - 1) + 1)]
+    if len(words) >= rows:
+        setting = f"num_words={limit}" if limit else "no num_words"
         raise DataError(
-            f"{where} ({told}) gives IDs up to {len(given)}, but the model's embedding has {rows} rows",
+            f"{where} ({setting}) gives IDs up to {len(words)}, but the model's embedding has {rows} rows",
             hint="is it the Tokenizer that the model was trained with?",
         )
-    known = given if unknown is None else given[1:]
+    known = words if unknown is None else words[1:]
     return Preprocessing(
         rules=rules,
         vocabulary=make_vocabulary(known, rules, where),
@@ -135,13 +135,13 @@ def _tokenizer(settings: dict[str, Any], index: dict[str, int]) -> Sequences:
     tokenizer.word_index = dict(index)
 
     def sequences(texts: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = tokenizer.texts_to_sequences(list(texts))
-        return found
+        ids: list[list[int]] = tokenizer.texts_to_sequences(list(texts))
+        return ids
 
     return sequences
 
 
-def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) -> Preprocessing:
+def from_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) -> Preprocessing:
     """The preprocessing of a ``TextVectorization``.
 
     Args:
@@ -161,8 +161,8 @@ def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) 
         ("encoding", ("utf-8", "UTF-8")),
     ):
         if name in config and config[name] not in allowed:
-            told = ", ".join(map(repr, allowed))
-            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {told}")
+            choices = ", ".join(map(repr, allowed))
+            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {choices}")
     standardize = config.get("standardize", "lower_and_strip_punctuation") or ""
     characters = config.get("split", "whitespace") == "character"
     rules = TextRules(
@@ -198,7 +198,7 @@ def _vectorization(config: dict[str, Any], tokens: Sequence[str]) -> Sequences:
     return sequences
 
 
-def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Preprocessing:
+def from_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Preprocessing:
     """The preprocessing of a ``StringLookup``, which takes texts that were split before.
 
     Args:
@@ -225,7 +225,7 @@ def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Pre
     )
 
 
-def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
+def from_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
     """The preprocessing of a layer inside the model.
 
     Raises:
@@ -235,18 +235,20 @@ def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
     where, config = f"the {front.kind} in {path}", front.config
     tokens = front.vocabulary
     if tokens is None:
-        listed = config.get("vocabulary")
-        if not isinstance(listed, list | tuple) or not all(isinstance(token, str) for token in listed):
+        vocabulary = config.get("vocabulary")
+        if not isinstance(vocabulary, list | tuple) or not all(
+            isinstance(token, str) for token in vocabulary
+        ):
             raise DataError(
                 f"the vocabulary of {where} is not in the file", hint="call adapt, and save the model again"
             )
         settings = {"mask_token": config.get("mask_token")} if front.kind == "StringLookup" else {}
-        tokens = getattr(keras.layers, front.kind)(vocabulary=list(listed), **settings).get_vocabulary()
+        tokens = getattr(keras.layers, front.kind)(vocabulary=list(vocabulary), **settings).get_vocabulary()
     if front.kind == "TextVectorization":
         if rules is not None:
             raise UsageError(f"{where} already says how texts are split", hint="leave out --text-rules")
-        return of_vectorization(config, tokens, where)
+        return from_vectorization(config, tokens, where)
     for name, allowed in (("num_oov_indices", 1), ("output_mode", "int"), ("invert", False)):
         if config.get(name, allowed) != allowed:
             raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {allowed!r}")
-    return of_lookup(tokens, rules, where)
+    return from_lookup(tokens, rules, where)

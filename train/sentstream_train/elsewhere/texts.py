@@ -46,11 +46,11 @@ def odd_texts(vocabulary: Vocabulary, count: int = 1000, seed: int = 2) -> list[
     texts = list(_ODD)
     for plain in synthetic_tweets(vocabulary, lengths, seed).to_pylist():
         words = plain.split(" ")
-        place = int(random.integers(len(words)))
-        words[place] += _MARKS[random.integers(len(_MARKS))]
+        index = int(random.integers(len(words)))
+        words[index] += _MARKS[random.integers(len(_MARKS))]
         if random.random() < 0.3:
-            words[place] = words[place].upper()
+            words[index] = words[index].upper()
         if random.random() < 0.3:
-            words.insert(place, f"unseen{random.integers(100)}")
+            words.insert(index, f"unseen{random.integers(100)}")
         texts.append(" ".join(words))
     return texts

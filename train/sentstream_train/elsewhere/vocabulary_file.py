@@ -12,10 +12,10 @@ from sentstream.text import TextRules
 from sentstream.text.vocabulary import SPECIAL
 from sentstream_train.elsewhere.preprocessing import (
     Preprocessing,
+    from_lookup,
+    from_tokenizer,
+    from_vectorization,
     make_vocabulary,
-    of_lookup,
-    of_tokenizer,
-    of_vectorization,
 )
 
 _UNKNOWN = re.compile(r"[<\[](unk|oov|unknown)[>\]]|unk", re.IGNORECASE)
@@ -51,12 +51,12 @@ def read_vocabulary_file(path: Path, rows: int, rules: TextRules | None = None) 
     except UnicodeDecodeError as error:
         raise DataError(f"the vocabulary {path} is not UTF-8: {error}") from error
     if text.lstrip().startswith(("{", '"{')):
-        return _of_json(text, path, rows, rules)
+        return _from_json(text, path, rows, rules)
     text = text.replace("\r\n", "\n").removesuffix("\n")
-    return _of_lines(text.split("\n"), path, rows, rules)
+    return _from_lines(text.split("\n"), path, rows, rules)
 
 
-def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
+def _from_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
     where = f"the vocabulary {path}"
     if len(lines) < len(SPECIAL):
         raise DataError(
@@ -65,21 +65,21 @@ def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) 
         )
     first, second = lines[:2]
     if _UNKNOWN.fullmatch(first):
-        found = of_lookup(lines, rules, where)
+        found = from_lookup(lines, rules, where)
     elif not (_PADDING.fullmatch(first) and _UNKNOWN.fullmatch(second)):
         raise DataError(
             f"{where} starts with {first[:30]!r} and {second[:30]!r}, not with padding and the unknown word",
             hint="save all of get_vocabulary(include_special_tokens=True)",
         )
     elif first == "" and rules in (None, TextRules.preset("text-vectorization")):
-        found = of_vectorization({}, lines, where)
+        found = from_vectorization({}, lines, where)
     else:
         rules = rules or TextRules()
         vocabulary = make_vocabulary(lines[len(SPECIAL) :], rules, where)
         found = Preprocessing(rules, vocabulary, 0, f"the rules {_name(rules)}", None)
-    given = len(found.vocabulary) - found.shift
-    if given > rows:
-        raise DataError(f"{where} has {given} tokens, but the model's embedding has {rows} rows")
+    count = len(found.vocabulary) - found.shift
+    if count > rows:
+        raise DataError(f"{where} has {count} tokens, but the model's embedding has {rows} rows")
     return found
 
 
@@ -88,7 +88,7 @@ def _name(rules: TextRules) -> str:
     return next((name for name in names if TextRules.preset(name) == rules), "that were given")
 
 
-def _of_json(text: str, path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
+def _from_json(text: str, path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
     where = f"the vocabulary {path}"
     try:
         data: Any = json.loads(text)
@@ -103,11 +103,11 @@ def _of_json(text: str, path: Path, rows: int, rules: TextRules | None) -> Prepr
     if whole:
         if rules is not None:
             raise UsageError(f"{where} already says how texts are split", hint="leave out --text-rules")
-        return of_tokenizer(settings, ids, rows, f"the Tokenizer in {path}")
-    return _of_index(ids, path, rows, rules)
+        return from_tokenizer(settings, ids, rows, f"the Tokenizer in {path}")
+    return _from_index(ids, path, rows, rules)
 
 
-def _of_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
+def _from_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
     """The preprocessing of a bare ``word_index``, which lacks all settings."""
     where = f"the vocabulary {path}"
     if rules is None:
@@ -119,7 +119,7 @@ def _of_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | Non
     first = next((token for token, number in ids.items() if number == 1), "")
     unknown = first if _UNKNOWN.fullmatch(first) else None
     if rules == TextRules.preset("keras-tokenizer"):
-        found = of_tokenizer({"oov_token": unknown, "num_words": rows}, ids, rows, where)
+        found = from_tokenizer({"oov_token": unknown, "num_words": rows}, ids, rows, where)
     elif unknown is None:
         raise DataError(
             f"{where} has no unknown word at ID 1",

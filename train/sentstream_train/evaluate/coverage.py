@@ -82,10 +82,10 @@ def cover(judged: Judged) -> Coverage:
             CoveragePoint(threshold, found.rows, share, found.accuracy, found.interval, found.macro_recall)
         )
     right = int(judged.right.sum())
-    places = np.arange(1, len(judged) + 1)
+    indices = np.arange(1, len(judged) + 1)
     return Coverage(
         area=_area(judged.score, judged.right),
-        best_area=float((np.minimum(places, right) / places).mean()),
+        best_area=float((np.minimum(indices, right) / indices).mean()),
         points=tuple(points),
     )
 
@@ -96,9 +96,9 @@ def _threshold(ascending: Scores, step: int) -> float:
     wanted = math.ceil(rows * step / 100)
     exact = float(ascending[rows - wanted])
     for digits in _DIGITS:
-        places = math.floor(exact * 10.0**digits)
+        scaled = math.floor(exact * 10.0**digits)
         # The next one up may be the same float32: 0.65 is 0.64999998.
-        up, down = (places + 1) / 10.0**digits, places / 10.0**digits
+        up, down = (scaled + 1) / 10.0**digits, scaled / 10.0**digits
         threshold = up if np.float32(up) <= exact else down
         kept = rows - int(np.searchsorted(ascending, np.float32(threshold)))
         if kept - wanted <= _SLACK * rows:
@@ -111,6 +111,6 @@ def _area(score: Scores, right: npt.NDArray[np.bool_]) -> float:
     order = np.argsort(-score, kind="stable")
     ordered, hits = score[order], np.cumsum(right[order])
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    places = np.arange(1, len(ordered) + 1)
-    at = np.interp(places, np.append(0, ends + 1), np.append(0, hits[ends]))
-    return float((at / places).mean())
+    indices = np.arange(1, len(ordered) + 1)
+    at = np.interp(indices, np.append(0, ends + 1), np.append(0, hits[ends]))
+    return float((at / indices).mean())

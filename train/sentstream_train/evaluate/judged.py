@@ -70,8 +70,8 @@ class Judged:
     @cached_property
     def predicted(self) -> Labels:
         """``int32[rows]``: the index of each row's predicted label."""
-        places: Labels = self.probabilities.argmax(axis=1).astype(np.int32)
-        return places
+        indices: Labels = self.probabilities.argmax(axis=1).astype(np.int32)
+        return indices
 
     @cached_property
     def right(self) -> npt.NDArray[np.bool_]:
@@ -89,9 +89,9 @@ class Judged:
         text = self.text if len(rows) == len(self) else self.text.take(pa.array(rows))
         return Judged(text, self.truth[rows], self.labels, self.probabilities[rows], self.row[rows])
 
-    def measured(self, which: npt.NDArray[np.bool_]) -> Metrics:
+    def measured(self, mask: npt.NDArray[np.bool_]) -> Metrics:
         """The figures, without calibration, of the rows chosen by ``bool[rows]``, at least one."""
-        return measure(self.truth[which], self.predicted[which], self.labels)
+        return measure(self.truth[mask], self.predicted[mask], self.labels)
 
 
 def judge(

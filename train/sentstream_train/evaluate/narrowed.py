@@ -23,8 +23,8 @@ class Narrowed:
 
     def __init__(self, model: Predictor, labels: Collection[str]) -> None:
         self._model, self.text = model, model.text
-        self._columns = [place for place, label in enumerate(model.labels) if label in labels]
-        self.labels = tuple(model.labels[place] for place in self._columns)
+        self._columns = [index for index, label in enumerate(model.labels) if label in labels]
+        self.labels = tuple(model.labels[index] for index in self._columns)
         self.about: dict[str, Any] = {
             **model.about,
             "labels": list(self.labels),
@@ -42,5 +42,5 @@ def renormalized(table: Probabilities) -> Probabilities:
     shares = table.astype(np.float64)
     total = shares.sum(axis=1, keepdims=True)
     equal = np.full_like(shares, 1 / table.shape[1])
-    found: Probabilities = np.divide(shares, total, out=equal, where=total != 0).astype(np.float32)
-    return found
+    result: Probabilities = np.divide(shares, total, out=equal, where=total != 0).astype(np.float32)
+    return result

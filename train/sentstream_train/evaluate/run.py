@@ -189,7 +189,7 @@ def evaluate(
         recalibration=recalibrate(judged),
         worst=worst_errors(judged, data.sources, worst, texts=show_texts),
         comparisons=tuple(
-            run_against(judged, other, progress, sources=data.sources, most=worst, texts=show_texts)
+            run_against(judged, other, progress, sources=data.sources, limit=worst, texts=show_texts)
             for other in others
         ),
     )
@@ -201,9 +201,9 @@ def _outside(data: LabeledData, learned: LabeledData) -> LabeledData:
     Raises:
         DataError: All rows with a text repeat one.
     """
-    ours = same_text(data.text).words
-    repeats = repeats_of(ours, same_text(learned.text).words)
-    if repeats.any() and (repeats | (ours == NO_TEXT)).all():
+    keys = same_text(data.text).words
+    repeats = repeats_of(keys, same_text(learned.text).words)
+    if repeats.any() and (repeats | (keys == NO_TEXT)).all():
         raise DataError(
             f"all {int(repeats.sum()):,} rows with a text repeat one of --without",
             hint=f"use other rows, or leave out {', '.join(one.name for one in learned.sources)}",

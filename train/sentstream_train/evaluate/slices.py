@@ -47,16 +47,16 @@ class Slice:
 def slice_rows(judged: Judged, groups: Groups) -> tuple[Slice, ...]:
     """The figures of every slice that is not empty, in the order of the groups."""
     return tuple(
-        _slice(judged, group, name, which)
+        _slice(judged, group, name, mask)
         for group, slices in groups.items()
-        for name, which in slices.items()
-        if which.any()
+        for name, mask in slices.items()
+        if mask.any()
     )
 
 
-def _slice(judged: Judged, group: str, name: str, which: Flags) -> Slice:
-    found = judged.measured(which)
-    score = float(judged.score[which].mean(dtype=np.float64))
+def _slice(judged: Judged, group: str, name: str, mask: Flags) -> Slice:
+    found = judged.measured(mask)
+    score = float(judged.score[mask].mean(dtype=np.float64))
     return Slice(group, name, found.rows, found.accuracy, found.interval, found.macro_recall, score)
 
 
@@ -69,8 +69,8 @@ def group_by(values: pa.DictionaryArray) -> dict[str, Flags]:
     codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     names: list[str] = values.dictionary.to_pylist()
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    order = sorted(range(len(names)), key=lambda place: (-counts[place], names[place]))
-    slices = {names[place]: codes == place for place in order[:MOST_VALUES]}
+    order = sorted(range(len(names)), key=lambda index: (-counts[index], names[index]))
+    slices = {names[index]: codes == index for index in order[:MOST_VALUES]}
     if others := order[MOST_VALUES:]:
         slices[f"({len(others):,} other values)"] = np.isin(codes, others)
     slices["(no value)"] = codes < 0

@@ -63,8 +63,8 @@ def mark_texts(text: pa.Array, path: TextPath) -> Groups:
         negating = pc.is_in(pc.utf8_lower(tokens.text), value_set=_NEGATIONS)
         contents["negation"].append(_sums(negating.to_numpy(zero_copy_only=False), tokens) > 0)
         for name, pattern in PATTERNS.items():
-            found = pc.match_substring_regex(portion, pattern)
-            contents[name].append(found.to_numpy(zero_copy_only=False))
+            matches = pc.match_substring_regex(portion, pattern)
+            contents[name].append(matches.to_numpy(zero_copy_only=False))
         tokens_a_row.append(np.diff(tokens.offsets))
         unknown_a_row.append(_sums(path.is_unknown(tokens), tokens))
     # The model reads a text without tokens as one unknown word.

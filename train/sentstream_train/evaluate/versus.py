@@ -103,7 +103,7 @@ def run_against(
     progress: Progress | None = None,
     *,
     sources: Sequence[SourceInfo] = (),
-    most: int = 0,
+    limit: int = 0,
     texts: bool = False,
 ) -> Versus:
     """Evaluate another model on those of the rows whose label it has.
@@ -113,14 +113,14 @@ def run_against(
         other: The second model.
         progress: Called after each chunk of rows.
         sources: The files of the rows, in the order of reading.
-        most: Maximum number of rows to list that only the first gets right, and only the second.
+        limit: Maximum number of rows to list that only the first gets right, and only the second.
         texts: Include the texts of these rows.
 
     Raises:
         DataError: The second model has the label of no row, or finds no text in the rows.
     """
-    place = places(judged.labels, other.labels)
-    known = place[judged.truth] >= 0
+    columns = places(judged.labels, other.labels)
+    known = columns[judged.truth] >= 0
     common = tuple(label for label in judged.labels if label in other.labels)
     rows = np.flatnonzero(known)
     if not len(rows):
@@ -138,7 +138,7 @@ def run_against(
             hint="the part that it reads is all whitespace",
         )
     second = Judged(
-        text.filter(pa.array(filled)), place[judged.truth[rows]], other.labels, table, judged.row[rows]
+        text.filter(pa.array(filled)), columns[judged.truth[rows]], other.labels, table, judged.row[rows]
     )
     first = judged.take(rows)
     return _versus(
@@ -146,13 +146,13 @@ def run_against(
         common,
         places(judged.labels, common)[first.truth],
         (first.right, second.right),
-        worst_errors(second, sources, most, texts=texts, among=first.right),
-        worst_errors(first, sources, most, texts=texts, among=second.right),
+        worst_errors(second, sources, limit, texts=texts, among=first.right),
+        worst_errors(first, sources, limit, texts=texts, among=second.right),
     )
 
 
 def _versus(
-    about: dict[str, Any],
+    model_facts: dict[str, Any],
     labels: tuple[str, ...],
     truth: Labels,
     right: tuple[Flags, Flags],
@@ -165,7 +165,7 @@ def _versus(
     recalls = macro_recalls(cells[None])[0]
     low, high = bootstrap(cells)
     return Versus(
-        model=about,
+        model=model_facts,
         labels=labels,
         rows=len(truth),
         accuracy=(float(first.mean()), float(second.mean())),

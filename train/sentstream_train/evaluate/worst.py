@@ -49,7 +49,7 @@ class WrongRow:
 def worst_errors(
     judged: Judged,
     sources: Sequence[SourceInfo],
-    most: int,
+    limit: int,
     *,
     texts: bool = False,
     among: npt.NDArray[np.bool_] | None = None,
@@ -59,12 +59,12 @@ def worst_errors(
     Args:
         judged: The rows.
         sources: The files of the rows, in the order of reading.
-        most: Maximum number of rows to return.
+        limit: Maximum number of rows to return.
         texts: Include the texts.
         among: ``bool[rows]``, the rows to consider; default all.
     """
     wrong = np.flatnonzero(~judged.right if among is None else ~judged.right & among)
-    wrong = wrong[np.argsort(-judged.score[wrong], kind="stable")][:most]
+    wrong = wrong[np.argsort(-judged.score[wrong], kind="stable")][:limit]
     starts = np.cumsum([0, *(source.rows for source in sources)])
     # An empty file starts where the next one does; side="right" picks the last of them.
     files = np.searchsorted(starts, judged.row[wrong], side="right") - 1
@@ -72,12 +72,12 @@ def worst_errors(
         WrongRow(
             file=sources[file].name,
             file_number=file,
-            row=int(judged.row[place] - starts[file]),
-            label=judged.labels[judged.truth[place]],
-            predicted=judged.labels[judged.predicted[place]],
-            score=float(judged.score[place]),
-            label_probability=float(judged.probabilities[place, judged.truth[place]]),
-            text=judged.text[place].as_py() if texts else None,
+            row=int(judged.row[index] - starts[file]),
+            label=judged.labels[judged.truth[index]],
+            predicted=judged.labels[judged.predicted[index]],
+            score=float(judged.score[index]),
+            label_probability=float(judged.probabilities[index, judged.truth[index]]),
+            text=judged.text[index].as_py() if texts else None,
         )
-        for place, file in zip(wrong.tolist(), files.tolist(), strict=True)
+        for index, file in zip(wrong.tolist(), files.tolist(), strict=True)
     )

@@ -93,15 +93,15 @@ def check_bits(session: Session, rows: Encoded) -> None:
 
 def measure_rounding(session: Session, model: keras.Model, rows: Encoded) -> dict[str, Any]:
     """How much storing the tables as int8 changes, compared with the original network."""
-    moved = how_far(session.probabilities(rows), keras_probabilities(model, rows))
+    moved = probability_differences(session.probabilities(rows), keras_probabilities(model, rows))
     return {"tables": "int8", **moved}
 
 
-def how_far(ours: Probabilities, before: Probabilities) -> dict[str, Any]:
+def probability_differences(after: Probabilities, before: Probabilities) -> dict[str, Any]:
     """How far probabilities moved and how many labels changed, without rows that have no tokens."""
-    used = ~np.isnan(ours).any(axis=1)
-    difference = np.abs(ours[used] - before[used])
-    moved = ours[used].argmax(axis=1) != before[used].argmax(axis=1)
+    used = ~np.isnan(after).any(axis=1)
+    difference = np.abs(after[used] - before[used])
+    moved = after[used].argmax(axis=1) != before[used].argmax(axis=1)
     return {
         "max_abs_difference": float(difference.max()),
         "mean_abs_difference": float(difference.mean()),

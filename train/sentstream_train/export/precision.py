@@ -13,7 +13,7 @@ from sentstream.errors import DataError, ParityError
 from sentstream.session import Session
 from sentstream.text import Encoded
 from sentstream_train.data.labeled import read_labeled
-from sentstream_train.export.parity import how_far
+from sentstream_train.export.parity import probability_differences
 from sentstream_train.measure.metrics import measure
 
 #: Maximum share of labels that may change.
@@ -54,33 +54,35 @@ def measure_int8(
         ParityError: More changes than ``MOST_CHANGED`` and ``MOST_LOST`` allow.
         SentstreamError: As ``read_labeled``.
     """
-    found = [{"of": kind, **how_far(session.probabilities(rows), before.probabilities(rows))}]
-    found += [{"of": name, **_on_file(draft, session, before, path)} for name, path in files.items()]
-    total = sum(one["rows"] for one in found)
-    changed = sum(one["labels_changed"] for one in found)
+    measured = [
+        {"of": kind, **probability_differences(session.probabilities(rows), before.probabilities(rows))}
+    ]
+    measured += [{"of": name, **_on_file(draft, session, before, path)} for name, path in files.items()]
+    total = sum(one["rows"] for one in measured)
+    changed = sum(one["labels_changed"] for one in measured)
     if rounded:
-        _check(found, changed, total)
+        _check(measured, changed, total)
     return {
         "against": f"the same {'network' if rounded else 'weights'} in fp32",
-        "max_abs_difference": max(one["max_abs_difference"] for one in found),
-        "mean_abs_difference": sum(one["rows"] * one["mean_abs_difference"] for one in found) / total,
+        "max_abs_difference": max(one["max_abs_difference"] for one in measured),
+        "mean_abs_difference": sum(one["rows"] * one["mean_abs_difference"] for one in measured) / total,
         "labels_changed": changed,
         "rows": total,
         **({"most_changed": MOST_CHANGED, "most_lost": MOST_LOST} if rounded else {}),
-        "on": found,
+        "on": measured,
     }
 
 
-def _check(found: Sequence[Mapping[str, Any]], changed: int, total: int) -> None:
+def _check(measured: Sequence[Mapping[str, Any]], changed: int, total: int) -> None:
     """Raise ``ParityError`` if more changes than allowed."""
     if changed > max(1, MOST_CHANGED * total):
         raise _refuse(f"changes {changed:,} of {total:,} labels", f"{MOST_CHANGED:.1%} of them are")
-    for one in found:
+    for one in measured:
         for figure in ("accuracy", "macro_recall"):
             lost = one.get(f"{figure}_fp32", 0) - one.get(f"{figure}_int8", 0)
             if one["rows"] >= ENOUGH_ROWS and lost > MOST_LOST:
-                what = f"loses {100 * lost:.2f} points of {figure.replace('_', '-')} on {one['of']}"
-                raise _refuse(what, f"{100 * MOST_LOST:.1f} are")
+                problem = f"loses {100 * lost:.2f} points of {figure.replace('_', '-')} on {one['of']}"
+                raise _refuse(problem, f"{100 * MOST_LOST:.1f} are")
 
 
 def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> dict[str, Any]:
@@ -94,10 +96,10 @@ def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> di
     for name, table in tables.items():
         figures = measure(data.label[used], table[used].argmax(axis=1).astype(np.int32), draft.labels)
         found |= {f"accuracy_{name}": figures.accuracy, f"macro_recall_{name}": figures.macro_recall}
-    return {**how_far(tables["int8"], tables["fp32"]), **found}
+    return {**probability_differences(tables["int8"], tables["fp32"]), **found}
 
 
-def _refuse(what: str, allowed: str) -> ParityError:
+def _refuse(problem: str, allowed: str) -> ParityError:
     return ParityError(
-        f"int8 {what}, but only {allowed} allowed", hint="nothing was written; leave out --precision int8"
+        f"int8 {problem}, but only {allowed} allowed", hint="nothing was written; leave out --precision int8"
     )

@@ -111,20 +111,24 @@ def export(
     if trained.foreign is not None and trained.foreign.reason is not None:
         draft, session, config = _converted(trained, title, version, tables, precision, parity_data)
     else:
-        draft, session, config = _own(trained, title, version, tables, precision, folded, parity_data, files)
+        draft, session, config = _native_export(
+            trained, title, version, tables, precision, folded, parity_data, files
+        )
     for name_of_file, path in files.items():
         config["metrics"].pop(name_of_file, None)  # to append it: a bundle's metrics may be in any order
         config["metrics"][name_of_file] = measure_bundle(draft, session, path)
-    warnings = trained.foreign.made.warnings if trained.foreign else ()
+    warnings = trained.foreign.preprocessing.warnings if trained.foreign else ()
     if warnings:
         config["provenance"]["warnings"] = list(warnings)
-    told = () if trained.foreign is None else tuple(describe(trained.foreign))
+    description = () if trained.foreign is None else tuple(describe(trained.foreign))
     if trained.held_out is not None:
         reference = count_held_out(draft, session, trained.held_out)
         if reference is not None:
             config = with_reference(config, reference)
         else:
-            told = (f"drift:   no reference: fewer than {LEAST_TEXTS:,} rows were held out (--validation)",)
+            description = (
+                f"drift:   no reference: fewer than {LEAST_TEXTS:,} rows were held out (--validation)",
+            )
     speed = None if trained.foreign is None else compare_speed(session, draft)
     save_bundle(
         output,
@@ -134,13 +138,13 @@ def export(
         card=write_card(config, sections),
         overwrite=overwrite,
     )
-    return Export(load_bundle(output), warnings, told, speed)
+    return Export(load_bundle(output), warnings, description, speed)
 
 
 Draft: TypeAlias = tuple[Bundle, Session, dict[str, Any]]
 
 
-def _own(
+def _native_export(
     trained: Trained,
     name: str,
     version: str,
@@ -213,7 +217,7 @@ def _converted(
 def _through_text(trained: Trained, session: Session, data: Path | None) -> dict[str, Any] | None:
     """Parity that includes the text path; None if it is not known how texts became ids in Keras."""
     foreign = trained.foreign
-    if foreign is None or foreign.made.sequences is None:
+    if foreign is None or foreign.preprocessing.sequences is None:
         return None
     if data is None:
         texts, kind = odd_texts(trained.text.vocabulary), "texts made of its own words"
@@ -226,8 +230,8 @@ def _through_text(trained: Trained, session: Session, data: Path | None) -> dict
 
 def describe(foreign: Foreign) -> Iterator[str]:
     """How a model trained elsewhere was read, as lines for the user."""
-    fit, made = foreign.fit, foreign.made
-    yield f"texts:   cut as {made.made_by} does, {len(made.vocabulary):,} tokens known"
+    fit, preprocessing = foreign.fit, foreign.preprocessing
+    yield f"texts:   cut as {preprocessing.made_by} does, {len(preprocessing.vocabulary):,} tokens known"
     if fit.length is None:
         yield "length:  any" + (
             ", never padded" if fit.unpadded else "; zeros that pad a text change nothing"

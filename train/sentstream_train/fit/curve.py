@@ -20,10 +20,10 @@ def draw_curve(epochs: Sequence[dict[str, float]], path: Path) -> None:
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     number = [record["epoch"] for record in epochs]
-    for place, (name, title) in enumerate(
+    for index, (name, title) in enumerate(
         (("loss", "Loss (nats a tweet)"), ("accuracy", "Accuracy (%)")), start=1
     ):
-        axes = figure.add_subplot(1, 2, place)
+        axes = figure.add_subplot(1, 2, index)
         scale = 100 if name == "accuracy" else 1
         for prefix, label, color in (("", "training", "#7a8ba6"), ("validation_", "validation", "#c8553d")):
             values = [scale * record[prefix + name] for record in epochs]

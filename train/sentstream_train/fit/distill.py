@@ -86,15 +86,15 @@ def mean_shares(
     """
     total = np.zeros((len(tokens.blank), len(labels)), np.float32)
     count = np.zeros((len(tokens.blank), 1), np.float32)
-    said = [
+    predicted = [
         _probabilities(as_bundle(one), one.text.look_up(tokens))[:, _order(one, labels)] for one in opened
     ]
     if columns is not None:
-        said.append(columns)
-    for shares in said:
-        there = ~np.isnan(shares).any(axis=1, keepdims=True)
-        total += np.where(there, shares, np.float32(0))
-        count += there
+        predicted.append(columns)
+    for shares in predicted:
+        labeled = ~np.isnan(shares).any(axis=1, keepdims=True)
+        total += np.where(labeled, shares, np.float32(0))
+        count += labeled
     with np.errstate(invalid="ignore"):
         mean: Shares = total / count
     return mean

@@ -174,8 +174,8 @@ def fit(
     while not history.is_over(config):
         epoch = history.done
         train_batches.begin_epoch(epoch)
-        for place, generator in enumerate(seed_generators(model)):
-            generator.state.assign(np.array([config.seed * 1000 + place, epoch + 1], np.uint32))
+        for index, generator in enumerate(seed_generators(model)):
+            generator.state.assign(np.array([config.seed * 1000 + index, epoch + 1], np.uint32))
         began = time.perf_counter()
         callbacks = [_Reporter(progress, epoch, len(train_batches))] if progress else []
         result = model.fit(train_batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
@@ -210,8 +210,8 @@ def fit(
 
 
 def _judge(model: keras.Sequential, rows: LengthBatches) -> Figures:
-    found = model.evaluate(rows, verbose=0, return_dict=True)
-    return Figures(float(found["loss"]), float(found["accuracy"]))
+    figures = model.evaluate(rows, verbose=0, return_dict=True)
+    return Figures(float(figures["loss"]), float(figures["accuracy"]))
 
 
 def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitConfig) -> None:
@@ -224,13 +224,13 @@ def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitCo
     guess = math.log(max(2, model.output_shape[-1]))
     if isinstance(model.loss, TeacherLoss):  # it grows with the square of the temperature
         guess *= max(1.0, config.teacher_temperature) ** 2
-    for name, what in (("loss", "loss"), ("validation_loss", "validation loss")):
+    for name, kind in (("loss", "loss"), ("validation_loss", "validation loss")):
         if not math.isfinite(record[name]) or (
             name == "validation_loss" and record[name] - penalty > _DIVERGED * guess
         ):
             raise TrainingError(
-                f"the {what} of epoch {record['epoch']} is {record[name]:,.4g}, that of guessing {guess:.2f}:"
-                " the training diverged",
+                f"the {kind} of epoch {record['epoch']} is {record[name]:,.4g}, that of guessing {guess:.2f}"
+                ": the training diverged",
                 hint=f"lower --learning-rate (it is {config.learning_rate:g})"
                 + ("" if config.clip_norm else ", or set --clip-norm 1"),
             )
@@ -256,8 +256,8 @@ def _restore(model: keras.Sequential, folder: RunFolder) -> History:
         raise CheckpointError(f"the checkpoint {path} cannot be loaded: {error}") from error
     model.set_weights(saved.get_weights())
     model.optimizer.build(model.trainable_variables)
-    for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
-        mine.assign(theirs)
+    for mine, restored in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        mine.assign(restored)
     return history
 
 

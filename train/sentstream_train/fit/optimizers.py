@@ -77,8 +77,8 @@ def _merge_rows(gradient: Any) -> Any:
     """Sum the slices of a sparse gradient that belong to the same row."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, place = tf.unique(gradient.indices)
-    total = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+    rows, index = tf.unique(gradient.indices)
+    total = tf.math.unsorted_segment_sum(gradient.values, index, tf.size(rows))
     return tf.IndexedSlices(total, rows, gradient.dense_shape)
 
 

@@ -42,8 +42,8 @@ class TeacherLoss(keras.losses.Loss):
 def accuracy(y_true: Any, y_pred: Any) -> Any:
     """Per row 1.0 if the most likely class is that of the combined target, else 0.0."""
     classes = ops.shape(y_pred)[-1]
-    wanted = ops.argmax(y_true[..., :classes] + y_true[..., classes:], axis=-1)
-    return ops.cast(ops.equal(wanted, ops.argmax(y_pred, axis=-1)), "float32")
+    target = ops.argmax(y_true[..., :classes] + y_true[..., classes:], axis=-1)
+    return ops.cast(ops.equal(target, ops.argmax(y_pred, axis=-1)), "float32")
 
 
 keras.saving.register_keras_serializable(package="sentstream")(accuracy)

@@ -22,7 +22,7 @@ def inspect_with_nltk(
     *,
     rules: TextRules,
     max_chars: int,
-    most: int = 20,
+    limit: int = 20,
     sample_rows: int = SAMPLE_ROWS,
     seed: int = 1,
 ) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def inspect_with_nltk(
         data: The rows.
         rules: The text rules.
         max_chars: How many characters of a row are read.
-        most: How many collocations to list.
+        limit: How many collocations to list.
         sample_rows: How many rows to draw at random; NLTK needs a Python object for every word.
         seed: Seed of the draw.
 
@@ -79,6 +79,6 @@ def inspect_with_nltk(
         "hapaxes": len(frequency.hapaxes()),
         "collocations": [
             {"words": list(pair), "count": finder.ngram_fd[pair], "log_likelihood": round(ratio, 2)}
-            for pair, ratio in scored[:most]
+            for pair, ratio in scored[:limit]
         ],
     }

@@ -32,16 +32,16 @@ def describe_lengths(lengths: Ints) -> dict[str, Any]:
     """
     if not len(lengths):
         return {"rows": 0}
-    found = np.percentile(lengths, PERCENTILES, method="inverted_cdf")
+    percentiles = np.percentile(lengths, PERCENTILES, method="inverted_cdf")
     # A few very long rows would squeeze all others to the left.
-    top = max(1, int(found[-1]))
+    top = max(1, int(percentiles[-1]))
     width = -(-(top + 1) // _HISTOGRAM_BINS)
     bins = np.bincount(np.minimum(lengths // width, top // width))
     return {
         "rows": len(lengths),
         "mean": round(float(lengths.mean()), 3),
         "min": int(lengths.min()),
-        **{f"p{percent}": int(value) for percent, value in zip(PERCENTILES, found, strict=True)},
+        **{f"p{percent}": int(value) for percent, value in zip(PERCENTILES, percentiles, strict=True)},
         "max": int(lengths.max()),
         "histogram": {"bin_width": width, "rows": bins.tolist()},
     }
@@ -71,14 +71,14 @@ def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dic
         )
         if known == len(order):
             break  # a larger vocabulary would contain the same words
-    most = np.argsort(-counts, kind="stable")[:_MOST_FREQUENT]
+    top = np.argsort(-counts, kind="stable")[:_MOST_FREQUENT]
     return {
         "tokens": total,
         "types": len(words),
         "types_seen_once": int((counts == 1).sum()),
         "coverage": coverage,
         "most_frequent": [
-            {"word": words[place].as_py(), "share": share_of(counts[place], total)} for place in most.tolist()
+            {"word": words[index].as_py(), "share": share_of(counts[index], total)} for index in top.tolist()
         ],
     }
 

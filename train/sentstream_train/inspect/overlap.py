@@ -26,9 +26,9 @@ def find_overlap(data: LabeledData, others: LabeledData) -> dict[str, Any]:
         ones); ``outside``, with neither; and ``share``, from 0 to 1, of ``same_text`` in the rows with a
         text. ``labels`` has ``same_text`` and ``outside`` per label.
     """
-    ours = same_text(data.text).words
-    empty = ours == NO_TEXT
-    same = repeats_of(ours, same_text(others.text).words)
+    keys = same_text(data.text).words
+    empty = keys == NO_TEXT
+    same = repeats_of(keys, same_text(others.text).words)
     exact = np.isin(text_keys(data.text.fill_null("")), text_keys(others.text.fill_null(""))) & ~empty
     outside = ~same & ~empty
     return {
@@ -47,9 +47,9 @@ def find_overlap(data: LabeledData, others: LabeledData) -> dict[str, Any]:
         "labels": [
             {
                 "label": name,
-                "same_text": int(same[data.label == place].sum()),
-                "outside": int(outside[data.label == place].sum()),
+                "same_text": int(same[data.label == index].sum()),
+                "outside": int(outside[data.label == index].sum()),
             }
-            for place, name in enumerate(data.labels)
+            for index, name in enumerate(data.labels)
         ],
     }

@@ -168,8 +168,8 @@ def inspect_data(
         "users": describe_users(data.user),
         "contents": {name: share_of(count, len(data)) for name, count in gathered.contents.items()},
         "frequent_words": {
-            data.labels[place]: frequent_words(words, per_label, column, words_per_label)
-            for column, place in sorted(enumerate(apart.tolist()), key=lambda pair: pair[1])
+            data.labels[index]: frequent_words(words, per_label, column, words_per_label)
+            for column, index in sorted(enumerate(apart.tolist()), key=lambda pair: pair[1])
         }
         if len(data.labels) > 1
         else {},

@@ -41,5 +41,5 @@ def mean_recalls(cells: Counts) -> Figures:
     """
     support = cells.sum(axis=2)
     recall = cells[:, :, 1] / np.maximum(support, 1)
-    found: Figures = recall.sum(axis=1) / (support > 0).sum(axis=1)
-    return found
+    recalls: Figures = recall.sum(axis=1) / (support > 0).sum(axis=1)
+    return recalls

@@ -19,7 +19,7 @@ LIKELY = 2.0
 CERTAIN = 4.0
 
 
-def why_no_better(
+def reason_not_better(
     before: Probabilities,
     after: Probabilities,
     truth: Labels,
@@ -45,9 +45,9 @@ def why_no_better(
         errors: How many standard errors; 0 skips this check, for a network that never learned these labels
             and so has nothing to lose.
     """
-    there = ~(np.isnan(before[:, 0]) | np.isnan(after[:, 0]))
-    before, after, truth = before[there], after[there], truth[there]
-    weight = np.ones(len(truth)) if weights is None else weights[there].astype(np.float64)
+    valid = ~(np.isnan(before[:, 0]) | np.isnan(after[:, 0]))
+    before, after, truth = before[valid], after[valid], truth[valid]
+    weight = np.ones(len(truth)) if weights is None else weights[valid].astype(np.float64)
     rows = np.arange(len(truth))
     if not len(rows):
         return "no held-out row has a word"
@@ -55,29 +55,29 @@ def why_no_better(
     gained = weight * np.log(right[1] / right[0])
     if gained.mean() <= gained.std() / math.sqrt(len(rows)):
         return "no lower loss" if gained.mean() <= 0 else "a lower loss by chance only"
-    given = after.argmax(axis=1)
-    if (weight * (given == truth)).sum() < (weight * (before.argmax(axis=1) == truth)).sum():
+    answers = after.argmax(axis=1)
+    if (weight * (answers == truth)).sum() < (weight * (before.argmax(axis=1) == truth)).sum():
         return "fewer rows right"
     if errors and errors_above_guess(after, truth) <= errors:
         return "no better than a guess"
     return ""
 
 
-def errors_above_guess(said: Probabilities, truth: Labels) -> float:
+def errors_above_guess(predicted: Probabilities, truth: Labels) -> float:
     """By how many standard errors a network's macro-recall exceeds a guess's.
 
     The guess predicts each label as often as the network does, regardless of the row.
 
     Args:
-        said: ``float32[rows, classes]``; rows without tokens (NaN) do not count.
+        predicted: ``float32[rows, classes]``; rows without tokens (NaN) do not count.
         truth: ``int32[rows]``, each row's class.
     """
-    there = ~np.isnan(said[:, 0])
-    given, truth = said[there].argmax(axis=1), truth[there]
+    valid = ~np.isnan(predicted[:, 0])
+    answers, truth = predicted[valid].argmax(axis=1), truth[valid]
     if not len(truth):
         return 0.0
-    table = np.zeros((said.shape[1], said.shape[1]))
-    np.add.at(table, (truth, given), 1)
+    table = np.zeros((predicted.shape[1], predicted.shape[1]))
+    np.add.at(table, (truth, answers), 1)
     support = table.sum(axis=1)
     occurs = support > 0
     recall, share = np.diagonal(table)[occurs] / support[occurs], table.sum(axis=0)[occurs] / len(truth)

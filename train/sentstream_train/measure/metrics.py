@@ -143,7 +143,7 @@ def measure(
     classes = len(labels)
     cells = np.bincount(true * classes + given, minlength=classes * classes)
     confusion = cells.reshape(classes, classes)
-    per_class = tuple(_class_metrics(place, name, confusion) for place, name in enumerate(labels))
+    per_class = tuple(_class_metrics(index, name, confusion) for index, name in enumerate(labels))
     present = [one for one in per_class if one.support]
     correct = int(np.trace(confusion))
     return Metrics(
@@ -166,9 +166,9 @@ def _wrong_and_right(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.stack((confusion.sum(axis=1) - hits, hits), axis=1)
 
 
-def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> ClassMetrics:
-    hits = int(confusion[place, place])
-    support, predicted = int(confusion[place].sum()), int(confusion[:, place].sum())
+def _class_metrics(index: int, name: str, confusion: npt.NDArray[np.int64]) -> ClassMetrics:
+    hits = int(confusion[index, index])
+    support, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
     return ClassMetrics(
         label=name,
         support=support,
@@ -179,16 +179,16 @@ def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> C
     )
 
 
-def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
+def calibrate(true: Labels, predicted: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
     """The calibration of probabilities; shapes as in ``measure``."""
     table = np.asarray(probabilities, np.float64)
     rows = np.arange(len(true))
-    confidence = np.clip(table[rows, given], 0.0, 1.0)
-    right = (true == given).astype(np.float64)
-    place = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
-    counts = np.bincount(place, minlength=CALIBRATION_BINS)
-    confidences = np.bincount(place, confidence, CALIBRATION_BINS)
-    hits = np.bincount(place, right, CALIBRATION_BINS)
+    confidence = np.clip(table[rows, predicted], 0.0, 1.0)
+    right = (true == predicted).astype(np.float64)
+    bin_of = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    counts = np.bincount(bin_of, minlength=CALIBRATION_BINS)
+    confidences = np.bincount(bin_of, confidence, CALIBRATION_BINS)
+    hits = np.bincount(bin_of, right, CALIBRATION_BINS)
     bins = tuple(
         CalibrationBin(
             low=number / CALIBRATION_BINS,

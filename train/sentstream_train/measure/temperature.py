@@ -48,8 +48,8 @@ def fit_temperature(logits: Floats, truth: Labels, sets: Sets | None = None) -> 
         return float((np.bincount(sets, of_rows) / rows_of).mean())
 
     bounds = (math.log(LOWEST), math.log(HIGHEST))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": _PRECISION})
-    return math.exp(float(found.x))
+    result = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": _PRECISION})
+    return math.exp(float(result.x))
 
 
 def is_at_bound(temperature: float) -> bool:
@@ -59,8 +59,8 @@ def is_at_bound(temperature: float) -> bool:
 
 def at_temperature(logits: Floats, temperature: float) -> Floats:
     """``float64[rows, labels]``: the probabilities at a temperature."""
-    found: Floats = softmax(logits / temperature, axis=1)
-    return found
+    probabilities: Floats = softmax(logits / temperature, axis=1)
+    return probabilities
 
 
 def cross_validated(logits: Floats, truth: Labels) -> Floats:

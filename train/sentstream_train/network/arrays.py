@@ -175,7 +175,7 @@ def arrays_of(layer: Layer) -> dict[str, npt.NDArray[Any]]:
         return {}
     if isinstance(layer, Dense):
         return {"kernel": layer.kernel, "bias": layer.bias}
-    found: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, direction in (("forward", layer.forward), ("backward", layer.backward)):
         if direction is None:
             continue
@@ -185,8 +185,8 @@ def arrays_of(layer: Layer) -> dict[str, npt.NDArray[Any]]:
                 continue
             if direction.scale is not None and part in _SCALED:
                 array = np.rint(array / direction.scale).astype(np.int8)
-            found[f"{name}.{part}"] = array
-    return found
+            arrays[f"{name}.{part}"] = array
+    return arrays
 
 
 def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Network:
@@ -197,15 +197,15 @@ def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> N
     """
     lookup = Lookup(arrays["words_table"], arrays.get("pairs_table"), arrays.get("table_scale"))
     layers: list[Layer] = []
-    for place, layer in enumerate(described["layers"], start=1):
-        of = f"layer_{place}."
+    for index, layer in enumerate(described["layers"], start=1):
+        prefix = f"layer_{index}."
         if layer["kind"] == "pooling":
             layers.append(Pooling(tuple(layer["parts"])))
         elif layer["kind"] == "dense":
-            layers.append(Dense(arrays[of + "kernel"], arrays[of + "bias"], layer["activation"]))
+            layers.append(Dense(arrays[prefix + "kernel"], arrays[prefix + "bias"], layer["activation"]))
         else:
             forward, backward = (
-                _direction(arrays, f"{of}{name}.") if layer[name] else None
+                _direction(arrays, f"{prefix}{name}.") if layer[name] else None
                 for name in ("forward", "backward")
             )
             layers.append(
@@ -223,24 +223,26 @@ def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> N
     return Network(lookup, tuple(layers))
 
 
-def _direction(arrays: dict[str, npt.NDArray[Any]], of: str) -> Direction:
-    scale = arrays.get(f"{of}scale")
-    kernel, recurrent = arrays.get(f"{of}kernel"), arrays[f"{of}recurrent"]
+def _direction(arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Direction:
+    scale = arrays.get(f"{prefix}scale")
+    kernel, recurrent = arrays.get(f"{prefix}kernel"), arrays[f"{prefix}recurrent"]
     if scale is not None:
         kernel, recurrent = None if kernel is None else kernel * scale, recurrent * scale
-    return Direction(kernel, recurrent, arrays.get(f"{of}bias"), arrays.get(f"{of}recurrent_bias"), scale)
+    return Direction(
+        kernel, recurrent, arrays.get(f"{prefix}bias"), arrays.get(f"{prefix}recurrent_bias"), scale
+    )
 
 
 def all_arrays(network: Network) -> dict[str, npt.NDArray[Any]]:
     """Every array of a network by name: ``words_table``, ``layer_1.forward.kernel`` …"""
-    found: dict[str, npt.NDArray[Any]] = {"words_table": network.lookup.words}
+    arrays: dict[str, npt.NDArray[Any]] = {"words_table": network.lookup.words}
     if network.lookup.pairs is not None:
-        found["pairs_table"] = network.lookup.pairs
+        arrays["pairs_table"] = network.lookup.pairs
     if network.lookup.scale is not None:
-        found["table_scale"] = network.lookup.scale
-    for place, layer in enumerate(network.layers, start=1):
-        found.update({f"layer_{place}.{name}": array for name, array in arrays_of(layer).items()})
-    return found
+        arrays["table_scale"] = network.lookup.scale
+    for index, layer in enumerate(network.layers, start=1):
+        arrays.update({f"layer_{index}.{name}": array for name, array in arrays_of(layer).items()})
+    return arrays
 
 
 def same_numbers(one: Network, other: Network) -> bool:

@@ -57,13 +57,17 @@ def from_keras(model: keras.Sequential) -> Network:
             layers[-1] = _activated(layers, layer)
             continue
         if isinstance(layer, keras.layers.Dense):
-            found: Layer = _dense(layer)
+            converted: Layer = _dense(layer)
         else:
-            found = _over_time(layer)
-        if flat != isinstance(found, Dense):
+            converted = _over_time(layer)
+        if flat != isinstance(converted, Dense):
             raise _refuse(layer, "follows a layer that has" + (" no" if flat else "") + " time steps")
-        flat = flat or isinstance(found, Pooling) or (isinstance(found, Recurrent) and not found.sequences)
-        layers.append(found)
+        flat = (
+            flat
+            or isinstance(converted, Pooling)
+            or (isinstance(converted, Recurrent) and not converted.sequences)
+        )
+        layers.append(converted)
     if lookup is None or not layers or not _ends_in_probabilities(layers[-1]):
         raise ModelFormatError(
             "the model does not end in probabilities",
@@ -114,10 +118,10 @@ def _over_time(layer: Any) -> Layer:
             raise _refuse(layer, "wraps a layer that goes backwards")
         return replace(ahead, backward=back.backward)
     if type(layer) in _CELLS:
-        found = _recurrent(layer)
-        if found.backward is not None and found.sequences:
+        converted = _recurrent(layer)
+        if converted.backward is not None and converted.sequences:
             raise _refuse(layer, "goes backwards and returns sequences, whose order it reverses")
-        return found
+        return converted
     raise _refuse(layer, "is not supported in a bundle")
 
 
@@ -185,8 +189,8 @@ def to_keras(network: Network, *, mask_zero: bool = True) -> keras.Sequential:
     else:
         layers.append(WordPairEmbedding(len(words), len(lookup.pairs), lookup.width, name="embedding"))
     weights = [[words] if lookup.pairs is None else [words, lookup.rows(lookup.pairs)]]
-    for place, layer in enumerate(network.layers, start=1):
-        name = f"layer_{place}" if place < len(network.layers) else "probabilities"
+    for index, layer in enumerate(network.layers, start=1):
+        name = f"layer_{index}" if index < len(network.layers) else "probabilities"
         if isinstance(layer, Pooling):
             layers.append(MaskedPooling("mean-max" if len(layer.parts) == 2 else layer.parts[0], name=name))
             weights.append([])
@@ -219,10 +223,10 @@ def _keras_recurrent(layer: Recurrent, name: str) -> Any:
 def _keras_weights(layer: Recurrent, inputs: int) -> list[npt.NDArray[Any]]:
     values: list[npt.NDArray[Any]] = []
     width = GATES[layer.cell] * layer.units
-    for place, direction in enumerate(layer.directions):
+    for index, direction in enumerate(layer.directions):
         kernel = direction.kernel
         if kernel is None:
-            kernel = np.eye(inputs, dtype=np.float32)[:, place * width : (place + 1) * width]
+            kernel = np.eye(inputs, dtype=np.float32)[:, index * width : (index + 1) * width]
         bias = np.zeros(width, np.float32) if direction.bias is None else direction.bias
         if layer.cell == "gru" and layer.reset_after:
             rest = direction.recurrent_bias

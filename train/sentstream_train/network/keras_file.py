@@ -205,7 +205,7 @@ def is_chain(config: dict[str, Any]) -> bool:
         if layer["class_name"] == "NotEqual" and sources[:1] == [first] and nodes[0]["args"][1:] == [0]:
             masks.add(layer["name"])
             continue
-        others = {_source(given) for node in nodes for given in node["kwargs"].values()} - {None}
+        others = {_source(argument) for node in nodes for argument in node["kwargs"].values()} - {None}
         if len(nodes) > 1 or sources != ([] if before is None else [before]) or others - masks:
             return False
         before, first = layer["name"], first or layer["name"]

@@ -84,13 +84,13 @@ def seed_generators(model: keras.Sequential) -> list[Any]:
     They are reset at each epoch from the seed and the epoch's number, so that a resumed run draws the
     same numbers as an uninterrupted one.
     """
-    found: list[Any] = []
+    generators: list[Any] = []
     for layer in model._flatten_layers():
         for name in ("seed_generator", "_seed_generator"):
             generator = getattr(layer, name, None)
-            if generator is not None and all(generator is not one for one in found):
-                found.append(generator)
-    return found
+            if generator is not None and all(generator is not one for one in generators):
+                generators.append(generator)
+    return generators
 
 
 def set_word_vectors(

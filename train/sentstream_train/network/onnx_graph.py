@@ -63,7 +63,7 @@ class _Nodes:
     ) -> list[str]:
         """Add a node; return the names of its outputs."""
         stem = name or f"{self.prefix}{len(self.nodes)}_{operator.lower()}"
-        names = [stem] if outputs == 1 else [f"{stem}_{place}" for place in range(outputs)]
+        names = [stem] if outputs == 1 else [f"{stem}_{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
         return names
 
@@ -136,8 +136,8 @@ def to_onnx(network: Network, wordless: npt.NDArray[np.float32] | None = None) -
         done += isinstance(network.layers[done], Pooling)
     else:
         value = _vectors(graph, network.lookup, rows)
-    for place, layer in enumerate(network.layers[done:], start=done + 1):
-        name = f"layer_{place}"
+    for index, layer in enumerate(network.layers[done:], start=done + 1):
+        name = f"layer_{index}"
         if isinstance(layer, Recurrent):
             value = _both_ways(graph, layer, name, value, batch)
         elif isinstance(layer, Pooling):
@@ -223,17 +223,17 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
     pooling = network.layers[count]
     body = _Steps("step.", graph, batch)
     stored = TensorProto.FLOAT if lookup.scale is None else TensorProto.INT8
-    steps = [_value(f"step.rows_{place}", lookup.width, stored) for place in range(len(rows))]
+    steps = [_value(f"step.rows_{index}", lookup.width, stored) for index in range(len(rows))]
     int8 = network.precision == "int8"
     unit = _unit(network) if int8 else None
     value = _vectors(body, lookup, [step.name for step in steps], scaled=unit is None)
     if int8:
         _state_constants(graph)
     below = ""
-    for place, layer in enumerate(layers, start=1):
-        name = f"layer_{place}.forward"
+    for index, layer in enumerate(layers, start=1):
+        name = f"layer_{index}.forward"
         if int8:
-            value, below = _int8_step(body, layer, name, value, below, unit if place == 1 else None)
+            value, below = _int8_step(body, layer, name, value, below, unit if index == 1 else None)
         else:
             value = _float_step(body, layer, name, value)
     units = layers[-1].units
@@ -389,10 +389,10 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
         projected = [graph.add("MatMul", value, f"{name}.{way}.kernel") for way, _ in ways]
     found = []
     for (way, direction), inputs in zip(ways, projected, strict=True):
-        of = f"{name}.{way}"
-        body = _Nodes(f"{of}.")
-        states = _step(body, layer, direction, of, f"{of}.x")
-        ins = [_value(f"{of}.{state}", layer.units) for state in states]
+        prefix = f"{name}.{way}"
+        body = _Nodes(f"{prefix}.")
+        states = _step(body, layer, direction, prefix, f"{prefix}.x")
+        ins = [_value(f"{prefix}.{state}", layer.units) for state in states]
         outs = [_value(new, layer.units) for new in states.values()]
         if layer.sequences:
             outs.append(_value(body.add("Identity", states["h"]), layer.units))
@@ -400,11 +400,11 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
         scanned = graph.add_many(
             "Scan",
             *[_states(graph, batch, layer.units) for _ in states],
-            inputs if direction.bias is None else graph.add("Add", inputs, f"{of}.bias"),
+            inputs if direction.bias is None else graph.add("Add", inputs, f"{prefix}.bias"),
             outputs=len(outs),
-            name=f"{of}.scan",
+            name=f"{prefix}.scan",
             body=helper.make_graph(
-                body.nodes, f"{of}.step", [*ins, _value(f"{of}.x", width)], outs, body.constants
+                body.nodes, f"{prefix}.step", [*ins, _value(f"{prefix}.x", width)], outs, body.constants
             ),
             num_scan_inputs=1,
             scan_input_directions=[backward],

@@ -89,8 +89,8 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
     Raises:
         ModelFormatError: A layer cannot be int8; the message says why, and what is supported.
     """
-    found: list[tuple[Recurrent, Direction]] = []
-    for place, layer in enumerate(network.layers, start=1):
+    directions: list[tuple[Recurrent, Direction]] = []
+    for index, layer in enumerate(network.layers, start=1):
         if not isinstance(layer, Recurrent):
             continue
         way, cell = layer.forward, _NAMES[layer.cell]
@@ -101,17 +101,17 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
             or layer.backward is not None
         ):
             reads = "" if layer.backward is None else "backward-reading " if way is None else "bidirectional "
-            what = f"a {reads}{cell} of {layer.activation}"
-            raise _refuse(f"layer {place} is {what}", "leave out --precision int8")
-        if place == 1 and way.kernel is not None:
+            description = f"a {reads}{cell} of {layer.activation}"
+            raise _refuse(f"layer {index} is {description}", "leave out --precision int8")
+        if index == 1 and way.kernel is not None:
             raise _refuse(
                 "its first projection is not folded into the tables",
                 "leave out --no-fold, or leave out --precision int8 if the tables would be too large",
             )
-        found.append((layer, way))
-    if not found:
+        directions.append((layer, way))
+    if not directions:
         raise _refuse("it has no recurrent layer", "leave out --precision int8")
-    return found
+    return directions
 
 
 def _refuse(why: str, hint: str) -> ModelFormatError:
@@ -133,15 +133,15 @@ def _moments(network: Network, stack: list[tuple[Recurrent, Direction]], rows: E
         ids = id_matrix(rows, batch, length).reshape(len(batch), length, len(tables))
         states = [np.zeros((len(batch), layer.units), np.float32) for layer, _ in stack]
         for step in range(length):
-            parts = [lookup.rows(table[ids[:, step, place]]) for place, table in enumerate(tables)]
+            parts = [lookup.rows(table[ids[:, step, index]]) for index, table in enumerate(tables)]
             value: Any = sum(parts[1:], parts[0])
-            for place, (layer, way) in enumerate(stack):
-                seen = states[place] if way.kernel is None else np.concatenate((value, states[place]), axis=1)
+            for index, (layer, way) in enumerate(stack):
+                seen = states[index] if way.kernel is None else np.concatenate((value, states[index]), axis=1)
                 whole = np.rint(seen * _STATE_STEPS)
-                moments[place] += whole.T @ whole
+                moments[index] += whole.T @ whole
                 activate = _BOUNDED[layer.activation]
                 value = activate(seen @ _weights(way) + (value if way.kernel is None else 0) + _bias(way))
-                states[place] = value
+                states[index] = value
     return moments
 
 

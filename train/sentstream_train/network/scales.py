@@ -45,12 +45,12 @@ def _candidates(highest: np.float32, steps: int) -> Floats:
     """``float32[candidates]``: scales that make the largest value an integer, the most likely first."""
     middle = highest / np.arange(steps, 0, -1, dtype=np.float32)
     below, above = np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(np.inf))
-    found: Floats = np.stack((middle, below, above), axis=1).ravel()
-    return found
+    candidates: Floats = np.stack((middle, below, above), axis=1).ravel()
+    return candidates
 
 
 def _round_by(column: Floats, scales: Floats | np.float32) -> npt.NDArray[np.bool_]:
     """``bool[scales]``: the scales of which all numbers in a column are exact multiples."""
     values = column[:, None]
-    found: npt.NDArray[np.bool_] = (np.rint(values / scales) * scales == values).all(axis=0)
-    return found
+    exact: npt.NDArray[np.bool_] = (np.rint(values / scales) * scales == values).all(axis=0)
+    return exact

@@ -32,7 +32,7 @@ def calibration_page(data: Data) -> str:
         f"Calibration of {data['model']['name']}",
         f"The logits are divided by one temperature, fitted to {count(data['n'])} labeled rows"
         f"{f' of {len(files)} files, weighted equally' if files else ''}; labels do not change.",
-        tiles([("temperature", f"{data['temperature']:.4f}", _sure(data["temperature"])), *shown]),
+        tiles([("temperature", f"{data['temperature']:.4f}", _confidence_note(data["temperature"])), *shown]),
         section(
             "Model and rows", columns(table((), _facts(data), (1,)), table((), evaluation_rows(data["rows"])))
         ),
@@ -69,22 +69,23 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
         data: The calibration as JSON-ready data.
     """
     files = data.get("files", ())
-    found: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
+    tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
         ((), evaluation_rows(data["rows"])),
         *([(FILE_HEAD, file_rows(files))] if files else []),
         (("", "before", "after"), recalibration_rows(data["before"], data["after"])),
     ]
-    for head, rows in found:
-        made = Table(*head, show_header=bool(head), box=None, pad_edge=False)
+    for head, rows in tables:
+        table = Table(*head, show_header=bool(head), box=None, pad_edge=False)
         for row in rows:
-            made.add_row(*(Text(printable(cell)) for cell in row))
-        made.columns[0].overflow = "fold"
-        for column in made.columns[1:]:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        table.columns[0].overflow = "fold"
+        for column in table.columns[1:]:
             column.justify = "right"
-        yield made
+        yield table
         yield Text()
     yield Text(
-        f"temperature: {data['temperature']:.4f} ({_sure(data['temperature'])}); after: {data['after_is']}"
+        f"temperature: {data['temperature']:.4f} ({_confidence_note(data['temperature'])}); "
+        f"after: {data['after_is']}"
     )
 
 
@@ -125,6 +126,6 @@ def _facts(data: Data) -> Facts:
     ]
 
 
-def _sure(temperature: float) -> str:
+def _confidence_note(temperature: float) -> str:
     """What a fitted temperature says about the model's confidence."""
     return "the model was overconfident" if temperature > 1 else "the model was underconfident"

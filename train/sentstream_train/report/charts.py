@@ -20,7 +20,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
     """
     height = 300
     used = [one for one in bins if one["rows"]]
-    most = max((one["rows"] for one in used), default=1)
+    maximum = max((one["rows"] for one in used), default=1)
     shapes = [
         axes(height, "confidence", "accuracy", [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]),
         *(tick_x(height, f"{tick} %", tick / 100) for tick in range(0, 101, 25)),
@@ -37,7 +37,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
                 tag("title", words),
                 cx=x,
                 cy=y,
-                r=2.5 + 6 * (one["rows"] / most) ** 0.5,
+                r=2.5 + 6 * (one["rows"] / maximum) ** 0.5,
                 class_="dot",
             ),
         ]
@@ -90,10 +90,10 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
     top = max(rows, default=0) or 1
     step = max(1, len(rows) // 5)
     shapes = [axes(height, f"{unit} per row (last: all longer rows)", "rows", _count_ticks(top))]
-    for place, number in enumerate(rows):
-        low, high = x_at(place / len(rows)), x_at((place + 1) / len(rows))
+    for index, number in enumerate(rows):
+        low, high = x_at(index / len(rows)), x_at((index + 1) / len(rows))
         y = y_at(height, number / top)
-        first = place * bin_width
+        first = index * bin_width
         words = f"{first}{f' to {first + bin_width - 1}' if bin_width > 1 else ''} {unit}: {number:,} rows"
         shapes.append(
             tag(
@@ -106,8 +106,8 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
                 class_="right",
             )
         )
-        if place % step == 0:
-            shapes.append(tick_x(height, str(first), (place + 0.5) / len(rows)))
+        if index % step == 0:
+            shapes.append(tick_x(height, str(first), (index + 0.5) / len(rows)))
     return svg(height, f"Histogram of length in {unit}", shapes)
 
 
@@ -128,13 +128,13 @@ def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html
     step = next(step for step in (5, 10, 20) if (high - low) * 100 / step <= 6)
     shapes: list[Html] = []
     for tick in range(-(-round(low * 100) // step) * step, round(high * 100) + 1, step):
-        at = x(tick / 100)
+        position = x(tick / 100)
         shapes += [
-            tag("line", x1=at, y1=0, x2=at, y2=bottom, class_="grid"),
-            tag("text", f"{tick} %", x=at, y=bottom + 16, text_anchor="middle"),
+            tag("line", x1=position, y1=0, x2=position, y2=bottom, class_="grid"),
+            tag("text", f"{tick} %", x=position, y=bottom + 16, text_anchor="middle"),
         ]
-    for place, (name, accuracy, (left, right)) in enumerate(systems):
-        kind, y = ("model" if place == 0 else "other"), place * row + 28.0
+    for index, (name, accuracy, (left, right)) in enumerate(systems):
+        kind, y = ("model" if index == 0 else "other"), index * row + 28.0
         short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         shapes += [
             tag("text", short, x=20, y=y - 12, class_="name"),

@@ -88,14 +88,14 @@ def error_table(worst: Sequence[Data]) -> tuple[tuple[str, ...], list[tuple[str,
 def error_words(worst: Sequence[Data], metrics: Data) -> str:
     """A sentence that says which wrong rows are listed."""
     wrong = metrics["rows"] - metrics["correct"]
-    of = _of_file(worst)
+    of_file = _of_file(worst)
     return (
-        f"{count(len(worst))} of {count(wrong)} wrong rows, most confident first; rows{of} are numbered"
+        f"{count(len(worst))} of {count(wrong)} wrong rows, most confident first; rows{of_file} are numbered"
         " from 0."
     )
 
 
-def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
+def one_sided_rows(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
     """The rows that only one of two models gets right, as pairs of a title and the rows.
 
     Args:
@@ -180,7 +180,7 @@ def versus_words(versus: Data, name: str) -> str:
     labels = f"labels {', '.join(versus['labels'])}"
     without = ", ".join(versus["model"].get("set_aside", ()))
     aside = f" Labels left out for {other}: {without}." if without else ""
-    told = (
+    sentence = (
         "such a split is unlikely between equally good models"
         if test["p"] < 0.05
         else "these rows do not tell the two apart"
@@ -188,7 +188,7 @@ def versus_words(versus: Data, name: str) -> str:
     return (
         f"On {count(versus['rows'])} rows ({labels}), only {name} is correct on"
         f" {count(both['only_first'])} and only {other} on {count(both['only_second'])}. McNemar's test"
-        f" ({method}): p = {test['p']:.3g}; {told}.{aside}"
+        f" ({method}): p = {test['p']:.3g}; {sentence}.{aside}"
     )
 
 

@@ -18,10 +18,10 @@ from sentstream_train.report.evaluation_rows import (
     error_table,
     error_words,
     model_name,
+    one_sided_rows,
     row_list,
     slice_groups,
     slice_row,
-    told_apart,
     versus_rows,
     versus_words,
 )
@@ -72,8 +72,8 @@ def _td(cell: str, kind: str | None) -> Html:
 def coverage_section(coverage: Data) -> Section:
     """The accuracy if the model abstains on uncertain rows."""
     # The chart shows the intervals.
-    shown = [place for place, name in enumerate(COVERAGE_HEAD) if name != "95 % interval"]
-    rows = [[row[place] for place in shown] for row in coverage_rows(coverage)]
+    shown = [index for index, name in enumerate(COVERAGE_HEAD) if name != "95 % interval"]
+    rows = [[row[index] for index in shown] for row in coverage_rows(coverage)]
     return section(
         "Abstaining on low scores",
         columns(
@@ -84,7 +84,7 @@ def coverage_section(coverage: Data) -> Section:
             ),
             tag(
                 "div",
-                table([COVERAGE_HEAD[place] for place in shown], rows),
+                table([COVERAGE_HEAD[index] for index in shown], rows),
                 tag("p", coverage_words(coverage), class_="note"),
             ),
         ),
@@ -103,7 +103,7 @@ def error_section(data: Data) -> Section:
 def _error_table(worst: Sequence[Data]) -> Html:
     head, rows = error_table(worst)
     texts = ("label", "predicted", "text")
-    return table(head, rows, [place for place, name in enumerate(head) if name in texts])
+    return table(head, rows, [index for index, name in enumerate(head) if name in texts])
 
 
 def versus_section(comparisons: Sequence[Data], name: str) -> Section:
@@ -118,10 +118,10 @@ def versus_section(comparisons: Sequence[Data], name: str) -> Section:
         both = versus["comparison"]
         ends = (both["interval"], versus["macro_recall_interval"])
         leads = (both["difference"], versus["macro_recall_difference"])
-        most = max(0.001, *(abs(end) for pair in ends for end in pair))
-        scale = f"{-100 * most:+.1f} to {100 * most:+.1f} %"
+        maximum = max(0.001, *(abs(end) for pair in ends for end in pair))
+        scale = f"{-100 * maximum:+.1f} to {100 * maximum:+.1f} %"
         rows = [
-            (*words, tag("td", whisker(lead, end, (-most, most), 0.0), class_="range"))
+            (*words, tag("td", whisker(lead, end, (-maximum, maximum), 0.0), class_="range"))
             for words, lead, end in zip(versus_rows(versus), leads, ends, strict=True)
         ]
         parts += [
@@ -129,9 +129,9 @@ def versus_section(comparisons: Sequence[Data], name: str) -> Section:
             tag("p", versus_words(versus, name)),
             table(("", "the model", "the other", "difference", "95 % interval", scale), rows),
         ]
-        for words, told in told_apart(versus, name):
-            if any("text" in row for row in told):
-                parts += [tag("p", f"{words}:"), _error_table(told)]
+        for words, figures in one_sided_rows(versus, name):
+            if any("text" in row for row in figures):
+                parts += [tag("p", f"{words}:"), _error_table(figures)]
             else:
-                parts.append(tag("p", f"{words}: {row_list(told)}."))
+                parts.append(tag("p", f"{words}: {row_list(figures)}."))
     return section("Against other models", *parts)

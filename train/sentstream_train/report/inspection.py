@@ -138,11 +138,11 @@ def _frequent_words(words: Data) -> Section:
                 ("word", "z", "times", "elsewhere"),
                 [
                     (one["word"], f"{one['z']:.1f}", count(one["count"]), count(one["elsewhere"]))
-                    for one in found
+                    for one in rows
                 ],
             ),
         )
-        for label, found in words.items()
+        for label, rows in words.items()
     ]
     return section(
         "Words that mark a label",

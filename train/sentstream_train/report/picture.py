@@ -66,9 +66,9 @@ def draw_sentiment(data: Data) -> bytes:
             axes.spines[["top", "right"]].set_visible(False)
             draw(axes)
         FigureCanvasAgg(figure)
-        made = io.BytesIO()
-        figure.savefig(made, format="png", dpi=120)
-    return made.getvalue()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
 
 
 def _title(data: Data) -> str:
@@ -87,25 +87,25 @@ def _head(axes: Any, title: str) -> None:
 
 
 def _over_time(axes: Any, buckets: Sequence[Data]) -> None:
-    places = range(0, len(buckets), max(1, -(-len(buckets) // _MOST_TICKS)))
-    axes.set_xticks(list(places), [buckets[place]["label"] for place in places], fontsize=8)
+    indices = range(0, len(buckets), max(1, -(-len(buckets) // _MOST_TICKS)))
+    axes.set_xticks(list(indices), [buckets[index]["label"] for index in indices], fontsize=8)
     axes.set_xlim(-0.5, len(buckets) - 0.5)
 
 
 def _line(axes: Any, points: Sequence[tuple[float, Sequence[float]] | None], **style: Any) -> Any:
     """A line with shaded intervals; None is a gap."""
     nothing = float("nan")
-    places = range(len(points))
+    indices = range(len(points))
     middle = [nothing if one is None else one[0] for one in points]
     low, high = ([nothing if one is None else one[1][end] for one in points] for end in (0, 1))
-    axes.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    return axes.plot(places, middle, marker="o", markersize=2.5, **style)[0]
+    axes.fill_between(indices, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    return axes.plot(indices, middle, marker="o", markersize=2.5, **style)[0]
 
 
 def _value(axes: Any, buckets: Sequence[Data]) -> None:
-    given = [one["figures"] for one in buckets]
+    values = [one["figures"] for one in buckets]
     points = [
-        None if not one or one["value"] is None else (one["value"], one["value_interval"]) for one in given
+        None if not one or one["value"] is None else (one["value"], one["value_interval"]) for one in values
     ]
     _line(axes, points, color=_COLORS[2])
     axes.axhline(0, color=_COLORS[1], linestyle="--", linewidth=0.8)
@@ -116,9 +116,9 @@ def _value(axes: Any, buckets: Sequence[Data]) -> None:
 def _shares(axes: Any, buckets: Sequence[Data], labels: Sequence[str]) -> None:
     lines = []
     for label, kind in zip(labels, label_kinds(labels), strict=True):
-        given = [one["figures"] and share_of(one["figures"], label) for one in buckets]
+        shares = [one["figures"] and share_of(one["figures"], label) for one in buckets]
         points = [
-            (100 * one["share"], [100 * end for end in one["interval"]]) if one else None for one in given
+            (100 * one["share"], [100 * end for end in one["interval"]]) if one else None for one in shares
         ]
         lines.append(_line(axes, points, color=_COLORS[kind], linestyle=_DASHES[kind]))
     axes.set_ylim(bottom=0)
@@ -159,8 +159,8 @@ def _named(grouping: Data) -> list[tuple[str, Data]]:
 def _groups(axes: Any, column: str, named: Sequence[tuple[str, Data]], labels: Sequence[str]) -> None:
     left = [0.0] * len(named)
     for label, kind in zip(labels, label_kinds(labels), strict=True):
-        given = [share_of(figures, label) for _, figures in named]
-        widths = [100 * one["share"] if one else 0.0 for one in given]
+        shares = [share_of(figures, label) for _, figures in named]
+        widths = [100 * one["share"] if one else 0.0 for one in shares]
         axes.barh(range(len(named)), widths, left=left, color=_COLORS[kind], label=f" {_short(label)}")
         left = [before + width for before, width in zip(left, widths, strict=True)]
     _group_names(axes, named)
@@ -169,11 +169,11 @@ def _groups(axes: Any, column: str, named: Sequence[tuple[str, Data]], labels: S
 
 
 def _values(axes: Any, column: str, named: Sequence[tuple[str, Data]]) -> None:
-    for place, (_, figures) in enumerate(named):
+    for index, (_, figures) in enumerate(named):
         if figures["value"] is not None:
             color = "#8593a3" if figures["few"] else _COLORS[2]
-            axes.plot(figures["value_interval"], [place, place], color=color, linewidth=2)
-            axes.plot([figures["value"]], [place], marker="o", color=color)
+            axes.plot(figures["value_interval"], [index, index], color=color, linewidth=2)
+            axes.plot([figures["value"]], [index], marker="o", color=color)
     axes.axvline(0, color=_COLORS[1], linestyle="--", linewidth=0.8)
     _group_names(axes, named)
     _head(axes, f"Mean value by {_short(column)}, with its 95 % interval; gray: fewer than 30 rows")

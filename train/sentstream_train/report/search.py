@@ -75,15 +75,15 @@ def search_tables(data: Data) -> Iterator[RenderableType]:
     """
     ended = [one for one in data["trials"] if one["state"] == "complete"]
     best = sorted(ended, key=lambda one: (-one["score"], one["number"]))[:_MOST_TRIALS]
-    made = Table("trial", data["metric"], "seconds", "settings", box=None, pad_edge=False)
-    for place in range(3):
-        made.columns[place].justify = "right"
+    table = Table("trial", data["metric"], "seconds", "settings", box=None, pad_edge=False)
+    for index in range(3):
+        table.columns[index].justify = "right"
     for one in best:
         settings = ", ".join(f"{name} {_shown(value)}" for name, value in one["settings"].items())
-        made.add_row(
+        table.add_row(
             str(one["number"]), percent(one["score"]), f"{one['seconds']:.0f}", Text(printable(settings))
         )
-    yield made
+    yield table
     yield Text()
     yield Text(", ".join(f"{name}: {value}" for name, value in _counts(data)))
 

@@ -53,17 +53,17 @@ def setting_chart(trials: Sequence[Mapping[str, Any]], name: str, domain: Any) -
     """
     height = 200
     bottom, top, ticks = _score_scale(trials)
-    places = _places(domain)
+    scale = _scale(domain)
     shapes = [axes(height, name.replace("_", " "), "score", ticks)]
-    shapes += [tick_x(height, words, at) for words, at in _setting_ticks(domain, places)]
+    shapes += [tick_x(height, words, position) for words, position in _setting_ticks(domain, scale)]
     for one in trials:
         if one["score"] is not None and name in one["settings"]:
-            x = x_at(places(one["settings"][name]))
+            x = x_at(scale(one["settings"][name]))
             shapes.append(_trial_dot(x, y_at(height, (one["score"] - bottom) / (top - bottom)), one))
     return svg(height, f"Score by {name}", shapes)
 
 
-def _places(domain: Any) -> Callable[[Any], float]:
+def _scale(domain: Any) -> Callable[[Any], float]:
     """A function from a setting's value to its position on the axis, 0 to 1."""
     if isinstance(domain, list):
         return lambda value: (domain.index(value) + 0.5) / len(domain)
@@ -73,15 +73,15 @@ def _places(domain: Any) -> Callable[[Any], float]:
     return lambda value: float((value - low) / (high - low))
 
 
-def _setting_ticks(domain: Any, places: Callable[[Any], float]) -> list[tuple[str, float]]:
+def _setting_ticks(domain: Any, scale: Callable[[Any], float]) -> list[tuple[str, float]]:
     if isinstance(domain, list):
         words = {True: "yes", False: "no"}
         return [
-            (words[value] if isinstance(value, bool) else _figure(value), places(value)) for value in domain
+            (words[value] if isinstance(value, bool) else _figure(value), scale(value)) for value in domain
         ]
     low, high = domain["low"], domain["high"]
     middle = math.sqrt(low * high) if domain.get("log") else (low + high) / 2
-    return [(_figure(low), 0.0), (_figure(middle), places(middle)), (_figure(high), 1.0)]
+    return [(_figure(low), 0.0), (_figure(middle), scale(middle)), (_figure(high), 1.0)]
 
 
 def _figure(value: Any) -> str:
@@ -105,7 +105,7 @@ def _score_scale(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float, lis
     first, last = math.floor(low / step), math.ceil(high / step)
     last = max(last, first + 1)
     ticks = [
-        (f"{place * step:.{0 if step >= 1 else 1}f} %", (place - first) / (last - first))
-        for place in range(first, last + 1)
+        (f"{index * step:.{0 if step >= 1 else 1}f} %", (index - first) / (last - first))
+        for index in range(first, last + 1)
     ]
     return first * step / 100, last * step / 100, ticks

@@ -35,13 +35,13 @@ from sentstream_train.report.evaluation_rows import (
     error_table,
     error_words,
     model_name,
+    one_sided_rows,
     own_calibration_words,
     recalibration_rows,
     recalibration_words,
     row_list,
     slice_groups,
     slice_row,
-    told_apart,
     versus_rows,
     versus_words,
 )
@@ -82,7 +82,7 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
             for label, counts in zip(labels, metrics["confusion"], strict=True)
         ],
     )
-    yield from _beyond_the_figures(data)
+    yield from _detail_tables(data)
     if data["baselines"]:
         yield _table(
             "Against baselines",
@@ -102,7 +102,7 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
         yield from _worst_errors(data)
 
 
-def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
+def _detail_tables(data: Data) -> Iterator[RenderableType]:
     """Slices, calibration, coverage and comparisons."""
     for group, slices in slice_groups(data["slices"]).items():
         yield _table(f"Slices: {group}", ("", *SLICE_HEAD), [slice_row(one) for one in slices])
@@ -120,9 +120,9 @@ def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
         head = ("", "the model", "the other", "difference", "95 % interval")
         yield _table(f"Against {model_name(versus['model'])}", head, versus_rows(versus))
         yield _note(versus_words(versus, data["model"]["name"]))
-        for words, told in told_apart(versus, data["model"]["name"]):
-            with_texts = any("text" in row for row in told)
-            yield _error_table(words, told) if with_texts else _note(f"{words}: {row_list(told)}.")
+        for words, figures in one_sided_rows(versus, data["model"]["name"]):
+            with_texts = any("text" in row for row in figures)
+            yield _error_table(words, figures) if with_texts else _note(f"{words}: {row_list(figures)}.")
 
 
 def _error_table(title: str, worst: Sequence[Data]) -> Padding:
@@ -160,11 +160,11 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
     if data["labels"]:
         rows = [(one["label"], count(one["rows"]), percent(one["share"])) for one in data["labels"]]
         yield _table("Balance", ("label", "rows", "share"), rows)
-    lengths = {unit: found for unit, found in data["lengths"].items() if found["rows"]}
+    lengths = {unit: figures for unit, figures in data["lengths"].items() if figures["rows"]}
     yield _table(
         "Lengths",
         ("", *LENGTHS),
-        [(unit, *(f"{found[name]:,}" for name in LENGTHS)) for unit, found in lengths.items()],
+        [(unit, *(f"{figures[name]:,}" for name in LENGTHS)) for unit, figures in lengths.items()],
     )
     vocabulary = data["vocabulary"]
     yield _facts(
@@ -196,9 +196,9 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
         )
     if nltk := data.get("nltk"):
         yield _facts("A sample analyzed with NLTK", nltk_facts(nltk))
-        found = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
-        if found:
-            yield _facts("Collocations", [("", ", ".join(found))], words=True)
+        collocations = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
+        if collocations:
+            yield _facts("Collocations", [("", ", ".join(collocations))], words=True)
 
 
 def overlap_tables(data: Data) -> Iterator[RenderableType]:
@@ -237,16 +237,16 @@ def _table(
         words: Align all columns left, for words instead of figures.
         texts: Columns to align left in addition to the first, in a table of figures.
     """
-    made = Table(
+    table = Table(
         title=Text(printable(title), style="bold"),
         title_justify="left",
         show_header=bool(head),
         box=None,
         pad_edge=False,
     )
-    for place in range(len(head or rows[0]) if head or rows else 0):
-        name = Text(printable(head[place])) if head else ""
-        made.add_column(name, justify="left" if words or place in (0, *texts) else "right", overflow="fold")
+    for index in range(len(head or rows[0]) if head or rows else 0):
+        name = Text(printable(head[index])) if head else ""
+        table.add_column(name, justify="left" if words or index in (0, *texts) else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return Padding(made, (0, 0, 1, 0))
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return Padding(table, (0, 0, 1, 0))

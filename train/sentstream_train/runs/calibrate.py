@@ -78,7 +78,7 @@ class OfFile:
             "name": self.name,
             "n": self.n,
             "temperature": self.temperature,
-            **{side: {key: found[key] for key in FIGURES} for side, found in sides.items()},
+            **{side: {key: figures[key] for key in FIGURES} for side, figures in sides.items()},
         }
 
 
@@ -215,11 +215,12 @@ def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
     calibrated, temperatures = left_one_out(logits, truth, sets)
     found = []
     for number, (file, temperature) in enumerate(zip(data.sources, temperatures, strict=True)):
-        of = sets == number
+        of_file = sets == number
         sides = [
-            calibrate_rows(truth[of], judged.predicted[of], table[of]) for table in (uncalibrated, calibrated)
+            calibrate_rows(truth[of_file], judged.predicted[of_file], table[of_file])
+            for table in (uncalibrated, calibrated)
         ]
-        found.append(OfFile(file.name, int(of.sum()), temperature, *sides))
+        found.append(OfFile(file.name, int(of_file.sum()), temperature, *sides))
     return fit_temperature(logits, truth, sets), {
         "before": mean_calibration([one.before for one in found]).to_dict(),
         "after": mean_calibration([one.after for one in found]).to_dict(),
@@ -285,16 +286,16 @@ def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], la
     """Raise if a file has too few rows, or only one label, to fit a temperature."""
     files = data.file_of(row)
     for number, source in enumerate(data.sources):
-        of = truth[files == number]
-        if len(of) < FEWEST:
+        of_file = truth[files == number]
+        if len(of_file) < FEWEST:
             raise DataError(
-                f"{source.name}: {len(of):,} rows with a text and a label of the model are too few"
+                f"{source.name}: {len(of_file):,} rows with a text and a label of the model are too few"
                 " to fit a temperature",
                 hint=f"give at least {FEWEST} in each file",
             )
-        if len(np.unique(of)) < 2:
+        if len(np.unique(of_file)) < 2:
             raise DataError(
-                f"{source.name}: all {len(of):,} rows have the label {labels[of[0]]!r}",
+                f"{source.name}: all {len(of_file):,} rows have the label {labels[of_file[0]]!r}",
                 hint="a temperature needs rows with at least two labels",
             )
 
@@ -315,8 +316,8 @@ def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:
         network=from_keras(before.model).describe(),
         vocabulary=VocabularySize.of(before.text.vocabulary),
         metrics={
-            name: {key: found[key] for key in _OF_LABELS if key in found}
-            for name, found in before.metrics.items()
+            name: {key: figures[key] for key in _OF_LABELS if key in figures}
+            for name, figures in before.metrics.items()
         },
         finished=entry["finished"],  # for a model without a training time
         passed_on=passed_on,
@@ -325,7 +326,7 @@ def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:
 
 
 def _warnings(before: Trained, entry: dict[str, Any]) -> tuple[str, ...]:
-    found = []
+    warnings = []
     if is_at_bound(entry["temperature"]):
         why = (
             "the model makes no errors on these rows; was it trained on them?"
@@ -333,12 +334,12 @@ def _warnings(before: Trained, entry: dict[str, Any]) -> tuple[str, ...]:
             else "its scores tell nothing about these rows; are their labels right?"
         )
         bounds = f"{LOWEST:g} to {HIGHEST:g}"
-        found.append(f"the temperature is at the limit of the search range ({bounds}): {why}")
+        warnings.append(f"the temperature is at the limit of the search range ({bounds}): {why}")
     learned = {one["sha256"] for one in before.provenance.get("data", ())}
-    found += [
+    warnings += [
         f"the model was trained on {one['name']} and is overconfident on those rows; give rows"
         " that it has not seen"
         for one in entry["data"]
         if one["sha256"] in learned
     ]
-    return tuple(found)
+    return tuple(warnings)

@@ -17,7 +17,7 @@ from sentstream_train.fit.epochs import Progress
 from sentstream_train.fit.lessons import lessons
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.runs.preparation import check_same_files, describe, prepare
-from sentstream_train.runs.result import Told, TrainResult, claim
+from sentstream_train.runs.result import OnEpoch, TrainResult, claim
 from sentstream_train.runs.stages import Thaw, Tuner, plan_stages
 from sentstream_train.store.folder import HeldOutRows, RunFolder
 from sentstream_train.store.record import FineTuning, RunRecord, Settings
@@ -39,12 +39,12 @@ def fine_tune(
     layer_decay: float = 0.8,
     resume: bool = False,
     progress: Progress | None = None,
-    told: Told | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
     """Fine-tune a model on new rows; the vocabulary and the text rules stay the same.
 
     The weights before a stage are the stage's epoch 0. They are kept if no epoch has a lower loss on the
-    held-out rows, or if the epoch with the lowest loss is not better (``why_no_better``).
+    held-out rows, or if the epoch with the lowest loss is not better (``reason_not_better``).
 
     Args:
         source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.
@@ -60,7 +60,7 @@ def fine_tune(
         layer_decay: A layer's learning rate is the next layer's, multiplied by this.
         resume: Resume the fine-tuning in ``output`` with its original settings.
         progress: Called after every batch.
-        told: Called after every epoch.
+        on_epoch: Called after every epoch.
 
     Raises:
         BundleError: The bundle does not exist or is not valid.
@@ -123,7 +123,7 @@ def fine_tune(
         settings.fitting,
         folder.read_taught() if record.teachers else None,
     )
-    tuner = Tuner(folder, model, sides, settings.fitting, plan, names, new_labels, progress, told)
+    tuner = Tuner(folder, model, sides, settings.fitting, plan, names, new_labels, progress, on_epoch)
     tuner.run(plan_stages(names, plan.thaw))  # type: ignore[arg-type]
     return tuner.finish(record)
 
@@ -147,9 +147,9 @@ def with_labels(
     )
     kernel, bias = (np.array(weight) for weight in head.get_weights())
     old_kernel, old_bias = last.get_weights()
-    for place, label in enumerate(new):
+    for index, label in enumerate(new):
         if label in old:
-            kernel[:, place], bias[place] = old_kernel[:, old.index(label)], old_bias[old.index(label)]
+            kernel[:, index], bias[index] = old_kernel[:, old.index(label)], old_bias[old.index(label)]
     head.set_weights([kernel, bias])
     return renewed
 

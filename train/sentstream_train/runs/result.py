@@ -17,7 +17,7 @@ from sentstream_train.store.folder import RunFolder
 from sentstream_train.store.record import Figures, RunRecord
 
 #: Called after each epoch with the name of the fine-tuning stage (empty in training) and the epoch's record.
-Told: TypeAlias = Callable[[str, dict[str, float]], None]
+OnEpoch: TypeAlias = Callable[[str, dict[str, float]], None]
 
 #: With fewer held-out rows, the accuracy is uncertain by more than ±7 points.
 _FEW = 200
@@ -102,8 +102,8 @@ def finish(
     folder.write_record(record)
     draw_curve(history.epochs, folder.path / "curve.png")
     folder.remove_checkpoints(history.done)
-    said = (*few_rows(rows.validation, figures.accuracy), *warnings)
-    return TrainResult(folder, model, history, rows, record, said)
+    notes = (*few_rows(rows.validation, figures.accuracy), *warnings)
+    return TrainResult(folder, model, history, rows, record, notes)
 
 
 def few_rows(rows: int, accuracy: float) -> tuple[str, ...]:

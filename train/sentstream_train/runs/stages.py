@@ -17,11 +17,11 @@ from sentstream_train.measure.improvement import (
     LIKELY,
     Probabilities,
     errors_above_guess,
-    why_no_better,
+    reason_not_better,
 )
 from sentstream_train.network.keras_file import load_keras
 from sentstream_train.network.predict import keras_probabilities
-from sentstream_train.runs.result import Told, TrainResult, finish, overfitting
+from sentstream_train.runs.result import OnEpoch, TrainResult, finish, overfitting
 from sentstream_train.store.folder import RunFolder
 from sentstream_train.store.record import FineTuning, RunRecord, StageResult
 
@@ -82,7 +82,7 @@ class Tuner:
     names: Sequence[str]
     new_labels: bool
     progress: Progress | None
-    told: Told | None
+    on_epoch: OnEpoch | None
 
     def __post_init__(self) -> None:
         self.results: list[StageResult] = []
@@ -96,9 +96,9 @@ class Tuner:
         """Run the remaining stages."""
         if len(self.results) == len(stages):
             return
-        said = self._said()
+        predicted = self._validation_probabilities()
         for stage in stages[len(self.results) :]:
-            said = self._stage(stage, said)
+            predicted = self._stage(stage, predicted)
 
     def _needed(self) -> float:
         """By how many standard errors a stage's macro-recall on the held-out rows must exceed a guess.
@@ -116,10 +116,10 @@ class Tuner:
         )
         return CERTAIN
 
-    def _said(self) -> Probabilities:
+    def _validation_probabilities(self) -> Probabilities:
         return keras_probabilities(self.model, self.sides[1].rows)
 
-    def _stage(self, stage: Stage, said: Probabilities) -> Probabilities:
+    def _stage(self, stage: Stage, predicted: Probabilities) -> Probabilities:
         """Run one stage.
 
         Takes the model's probabilities for the held-out rows before the stage; returns those after it.
@@ -129,9 +129,9 @@ class Tuner:
         for layer in model.layers:
             layer.trainable = layer.name in stage.layers
         last = len(self.names) - 1
-        depth = {name: self.plan.layer_decay ** (last - place) for place, name in enumerate(self.names)}
+        depth = {name: self.plan.layer_decay ** (last - index) for index, name in enumerate(self.names)}
         factors = [depth[layer.name] for layer in model.layers for _ in layer.trainable_variables]
-        told = self.told
+        on_epoch = self.on_epoch
         part = fit(
             model,
             *self.sides,
@@ -141,31 +141,33 @@ class Tuner:
             from_start=True,
             rate_factors=factors if self.fitting.optimizer == "adam" else None,
             progress=self.progress,
-            after_epoch=(lambda _, epoch: told(stage.name, epoch)) if told else None,
+            after_epoch=(lambda _, epoch: on_epoch(stage.name, epoch)) if on_epoch else None,
         )
         kept, why = part.kept_epoch(self.fitting), "no lower loss"
         if kept:
-            after = self._said()
-            why = why_no_better(said, after, validation.classes(), validation.weights, errors=self.errors)
+            after = self._validation_probabilities()
+            why = reason_not_better(
+                predicted, after, validation.classes(), validation.weights, errors=self.errors
+            )
             if why:
                 model.set_weights(before)
                 kept = 0
             else:
-                said = after
+                predicted = after
         number, done = len(self.results) + 1, self.history.done
         result = StageResult(stage.name, part.done, kept, part.figures(0), part.figures(kept), why)
         self.results.append(result)
         self.kept = done + kept if kept else self.kept
         self.history.epochs += [
-            {"stage": number, **epoch, "epoch": done + place}
-            for place, epoch in enumerate(part.epochs, start=1)
+            {"stage": number, **epoch, "epoch": done + index}
+            for index, epoch in enumerate(part.epochs, start=1)
         ]
         remedy = "more rows, a lower --learning-rate or --thaw head"
         self.warnings += [
             f"stage {stage.name}: {line}" for line in overfitting(part, self.fitting.patience, remedy)
         ]
         self._keep(part.done)
-        return said
+        return predicted
 
     def _keep(self, epochs: int) -> None:
         """Save the weights after a stage. If killed here, a resumed run repeats the stage."""

@@ -23,12 +23,12 @@ from sentstream_train.fit.lessons import lessons
 from sentstream_train.network.keras_file import load_keras
 from sentstream_train.network.model import build_model, set_word_vectors
 from sentstream_train.runs.preparation import Prepared, check_same_files, describe, prepare
-from sentstream_train.runs.result import Told, TrainResult, claim, finish, overfitting
+from sentstream_train.runs.result import OnEpoch, TrainResult, claim, finish, overfitting
 from sentstream_train.store.folder import HeldOutRows, RunFolder
 from sentstream_train.store.record import RunRecord, Settings, WordVectors
 
 #: Called with the facts about the initial word vectors, as soon as they are known.
-ToldOfVectors: TypeAlias = Callable[[WordVectors], None]
+OnVectors: TypeAlias = Callable[[WordVectors], None]
 
 
 def train(
@@ -47,8 +47,8 @@ def train(
     resume: bool = False,
     epochs: int | None = None,
     progress: Progress | None = None,
-    told: Told | None = None,
-    told_of_vectors: ToldOfVectors | None = None,
+    on_epoch: OnEpoch | None = None,
+    on_vectors: OnVectors | None = None,
 ) -> TrainResult:
     """Train a network on labeled rows, or on teachers' probabilities for any rows.
 
@@ -68,8 +68,8 @@ def train(
         epochs: With ``resume``: the total number of epochs. A finished run continues from its model with a
             new optimizer and a learning-rate schedule over the additional epochs.
         progress: Called after every batch.
-        told: Called after every epoch.
-        told_of_vectors: Called once, with the facts about the initial word vectors.
+        on_epoch: Called after every epoch.
+        on_vectors: Called once, with the facts about the initial word vectors.
 
     Raises:
         OutputExistsError: ``output`` already holds a run or other files, and ``resume`` is not set.
@@ -83,7 +83,7 @@ def train(
     folder = RunFolder(Path(output))
     if resume:
         before = folder.read_record()
-        record = _going_on(folder, before, epochs)
+        record = _resumed_record(folder, before, epochs)
         settings, earlier = record.settings, _before(folder, record)
         assert settings is not None
         more_epochs = before.finished is not None
@@ -100,7 +100,7 @@ def train(
         if more_epochs:  # files that a kill at the very end may have left behind
             folder.remove_checkpoints(record.begun)
         if ask:
-            _ask_again(folder, record, prepared, teachers)
+            _rerun_teachers(folder, record, prepared, teachers)
         if record is not before:
             folder.write_record(record)
         vocabulary = folder.read_vocabulary(settings.data.rules)
@@ -116,17 +116,17 @@ def train(
         vocabulary, train_rows = learn(prepared.split, network, data, more)
         record, earlier = describe(prepared, settings, vocabulary, [file.name for file in files]), None
         if embeddings is not None:
-            vectors = _begin_with(embeddings, vocabulary, train_rows, folder)
+            vectors = _save_initial_vectors(embeddings, vocabulary, train_rows, folder)
             record = replace(record, embeddings=vectors)
-            if told_of_vectors:
-                told_of_vectors(vectors)
+            if on_vectors:
+                on_vectors(vectors)
         if teachers:
             taught, names = prepared.taught(teachers, settings)
             folder.write_taught(*taught)
             record = replace(record, teachers=names)
         folder.write_vocabulary(vocabulary)
         folder.write_record(record)
-    return _fit(folder, record, prepared, vocabulary, train_rows, earlier, resume, progress, told)
+    return _fit(folder, record, prepared, vocabulary, train_rows, earlier, resume, progress, on_epoch)
 
 
 def _fit(
@@ -138,7 +138,7 @@ def _fit(
     earlier: History | None,
     resume: bool,
     progress: Progress | None,
-    told: Told | None,
+    on_epoch: OnEpoch | None,
 ) -> TrainResult:
     """Fit the network of a new or resumed run."""
     settings = record.settings
@@ -173,7 +173,7 @@ def _fit(
         resume=resume and folder.state.exists(),
         earlier=earlier,
         progress=progress,
-        after_epoch=(lambda _, epoch: told("", epoch)) if told else None,
+        after_epoch=(lambda _, epoch: on_epoch("", epoch)) if on_epoch else None,
     )
     kept = history.kept_epoch(settings.fitting)
     warnings = overfitting(history, settings.fitting.patience, "more rows, --dropout or fewer --units")
@@ -197,7 +197,7 @@ def learn(
     return vocabulary, rows
 
 
-def _begin_with(
+def _save_initial_vectors(
     embeddings: EmbeddingFile, vocabulary: Vocabulary, rows: Encoded, folder: RunFolder
 ) -> WordVectors:
     """Save the initial vectors of the vocabulary's words; return how much of the rows they cover."""
@@ -214,7 +214,7 @@ def _begin_with(
     )
 
 
-def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRecord:
+def _resumed_record(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRecord:
     """The record of a run to resume, with ``epochs`` as the new total if given.
 
     Raises:
@@ -246,7 +246,7 @@ def _before(folder: RunFolder, record: RunRecord) -> History | None:
     return History(folder.read_log()[: record.begun], best, record.begun)
 
 
-def _ask_again(folder: RunFolder, record: RunRecord, prepared: Prepared, teachers: Teachers) -> None:
+def _rerun_teachers(folder: RunFolder, record: RunRecord, prepared: Prepared, teachers: Teachers) -> None:
     """Ask the teachers of a run again and save their probabilities.
 
     Raises:

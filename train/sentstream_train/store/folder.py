@@ -311,7 +311,7 @@ def whole_folder(target: Path) -> Iterator[RunFolder]:
     """
     check_free(target)
     hidden = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    made = [parent for parent in target.parents if not parent.exists()]  # the deepest first
+    missing = [parent for parent in target.parents if not parent.exists()]  # the deepest first
     try:
         try:
             hidden.mkdir(parents=True)
@@ -322,11 +322,11 @@ def whole_folder(target: Path) -> Iterator[RunFolder]:
             sync_directory(hidden)
             check_free(target)
             hidden.rename(target)
-            made = []
+            missing = []
             sync_directory(target.parent)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-            for parent in made:
+            for parent in missing:
                 with contextlib.suppress(OSError):  # no longer empty
                     parent.rmdir()
     except OSError as error:

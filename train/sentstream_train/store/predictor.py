@@ -14,7 +14,7 @@ import pyarrow as pa
 from sentstream.errors import CheckpointError
 from sentstream.model import Model
 from sentstream.text import TextPath
-from sentstream_train.quiet import hushed
+from sentstream_train.quiet import quiet_stderr
 from sentstream_train.store.folder import RunFolder
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
@@ -106,7 +106,7 @@ class KerasPredictor:
 
     def __init__(self, path: Path) -> None:
         # Imported here because it loads TensorFlow, which bundles do not need.
-        with hushed():
+        with quiet_stderr():
             from sentstream_train.store.trained import open_trained
 
         self._trained = open_trained(path)

@@ -251,7 +251,7 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as in ``run.json``, without keys that do not apply."""
-        found: dict[str, Any] = {
+        data: dict[str, Any] = {
             "format": RUN_FORMAT,
             "labels": list(self.labels),
             "text": self.rules.to_dict(),
@@ -276,12 +276,12 @@ class RunRecord:
             **self.passed_on,
             "calibration": self.calibration,
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in data.items() if value is not None}
 
     def provenance(self) -> dict[str, Any]:
         """The facts that go into a bundle, and into a run that starts from this one."""
-        found = self.to_dict()
-        return {key: found[key] for key in PASSED_ON if key in found}
+        data = self.to_dict()
+        return {key: data[key] for key in PASSED_ON if key in data}
 
     def done(self, **facts: Any) -> RunRecord:
         """The record of a run that finishes now, with ``facts`` added."""
@@ -303,9 +303,11 @@ class RunRecord:
         try:
             return cls(**_read(values))
         except (KeyError, TypeError, ValueError, AttributeError, SentstreamError) as error:
-            said = error.message if isinstance(error, SentstreamError) else f"{type(error).__name__} {error}"
+            reason = (
+                error.message if isinstance(error, SentstreamError) else f"{type(error).__name__} {error}"
+            )
             raise CheckpointError(
-                f"a run with settings that this version does not support: {said}"
+                f"a run with settings that this version does not support: {reason}"
             ) from error
 
 
@@ -334,7 +336,7 @@ def _settings_to_dict(settings: Settings | None) -> dict[str, Any]:
 
 def _read(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a record, from the contents of ``run.json``."""
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "labels": tuple(values["labels"]),
         "rules": TextRules.from_dict(values["text"]),
         "max_chars": int(values["max_chars"]),
@@ -349,11 +351,11 @@ def _read(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "calibration" in values:
         passed_on = {key: values[key] for key in PASSED_ON if key in values and key != "calibration"}
-        return {**found, "calibration": values["calibration"], "passed_on": passed_on}
+        return {**data, "calibration": values["calibration"], "passed_on": passed_on}
     vectors, search, tuned = (values.get(name) for name in ("embeddings", "search", "fine_tuning"))
     versions, rows = values.get("versions"), values.get("rows")
     return {
-        **found,
+        **data,
         "settings": _settings_from(values) if "training" in values else None,
         "data": tuple(SourceInfo.from_dict(source) for source in values.get("data", ())),
         "rows": None if rows is None else DataReport(**{k: v for k, v in rows.items() if k != _REPEATS}),

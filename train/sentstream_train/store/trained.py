@@ -90,17 +90,17 @@ def open_trained(
         return _elsewhere(path, vocabulary, labels, rules, padding or Padding())
     if (path.is_file() and path.suffix != ".keras") or (path / "saved_model.pb").exists():
         check_keras(path)  # raises an error that says what the file is
-    if any(given is not None for given in (vocabulary, labels, rules, padding)):
+    if any(option is not None for option in (vocabulary, labels, rules, padding)):
         raise UsageError(
             f"{source} already has its vocabulary, labels and text rules",
             hint="those options are for other .keras files",
         )
     if path.suffix == ".keras" or (path.is_dir() and run.exists()):
-        return _of_run(RunFolder(run.parent), path)
-    return _of_bundle(load_bundle(source))
+        return _from_run(RunFolder(run.parent), path)
+    return _from_bundle(load_bundle(source))
 
 
-def _of_run(folder: RunFolder, path: Path) -> Trained:
+def _from_run(folder: RunFolder, path: Path) -> Trained:
     record = folder.read_record()
     model = folder.model if path.is_dir() else path
     if not model.exists():
@@ -120,7 +120,7 @@ def _of_run(folder: RunFolder, path: Path) -> Trained:
     )
 
 
-def _of_bundle(bundle: Bundle) -> Trained:
+def _from_bundle(bundle: Bundle) -> Trained:
     provenance = bundle.config["provenance"]
     model = to_keras(network_of(bundle), mask_zero=not bundle.text.rules.padded)
     return Trained(
@@ -185,7 +185,9 @@ def _elsewhere(
         text=foreign.text,
         name=path.stem,
         fingerprint=f"sha256:{digest}",
-        provenance={"file": {"name": path.name, "sha256": digest, "preprocessing": foreign.made.made_by}},
+        provenance={
+            "file": {"name": path.name, "sha256": digest, "preprocessing": foreign.preprocessing.made_by}
+        },
         metrics={},
         foreign=foreign,
     )

@@ -13,7 +13,7 @@ Metric = Literal["accuracy", "macro-recall"]
 
 
 @dataclass(frozen=True)
-class Tried:
+class FinishedTrial:
     """A finished trial.
 
     Attributes:
@@ -50,9 +50,9 @@ class Search:
     """
 
     study: dict[str, Any]
-    tried: tuple[Tried, ...]
+    tried: tuple[FinishedTrial, ...]
     interrupted: int
-    best: Tried | None
+    best: FinishedTrial | None
     network: NetworkConfig
     fitting: FitConfig
     folder: str
@@ -79,7 +79,7 @@ class Search:
         }
 
 
-def best_of(tried: Sequence[Tried]) -> Tried | None:
+def best_of(tried: Sequence[FinishedTrial]) -> FinishedTrial | None:
     """The complete trial with the highest score; the first one if several are equal."""
     complete = [one for one in tried if one.state == "complete"]
     return max(complete, key=lambda one: one.score or 0.0) if complete else None

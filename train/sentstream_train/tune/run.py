@@ -152,10 +152,10 @@ def tune(
 
 
 def _check_split(split: Split, batch_size: int, *, taught: bool) -> None:
-    for side, found in (("to train on", split.train_labels), ("held out", split.validation_labels)):
-        if len(np.unique(found)) < 2 and not taught:  # teachers may have labels that the rows do not have
+    for side, labels in (("to train on", split.train_labels), ("held out", split.validation_labels)):
+        if len(np.unique(labels)) < 2 and not taught:  # teachers may have labels that the rows do not have
             raise DataError(
-                f"the {len(found):,} rows {side} have only one label",
+                f"the {len(labels):,} rows {side} have only one label",
                 hint="give more data, or another --seed",
             )
     if batch_size > len(split.train_labels):
@@ -191,13 +191,13 @@ class _Searcher:
             if not self._try(self.study.ask(), done):
                 break
             if after_trial:
-                after_trial(self._so_far())
-        found = self._so_far()
-        if found.best is None:
-            raise TrainingError(*self._why_none(found))
-        return found
+                after_trial(self._search_so_far())
+        result = self._search_so_far()
+        if result.best is None:
+            raise TrainingError(*self._failure_reason(result))
+        return result
 
-    def _so_far(self) -> Search:
+    def _search_so_far(self) -> Search:
         ended = tried(self.study)
         best = best_of(ended)
         network, fitting = apply(self.start, best.settings if best else {})
@@ -212,10 +212,10 @@ class _Searcher:
             rows=self.rows.split.report.to_dict(),
         )
 
-    def _why_none(self, found: Search) -> tuple[str]:
-        notes = [one.note for one in found.tried if one.note]
+    def _failure_reason(self, result: Search) -> tuple[str]:
+        notes = [one.note for one in result.tried if one.note]
         if notes:
-            return (f"none of {len(found.tried):,} trials produced a model; the last one: {notes[-1]}",)
+            return (f"none of {len(result.tried):,} trials produced a model; the last one: {notes[-1]}",)
         return (
             f"no trial finished in time; continue with --resume and a longer --timeout, or start"
             f" over with fewer rows (--limit) or --epochs in a folder other than {self.folder.path}",
@@ -270,7 +270,7 @@ class _Searcher:
             if record["epoch"] < fitting.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
-        history = fit(model, *sides, fitting, folder, progress=self._watch, after_epoch=judge)
+        history = fit(model, *sides, fitting, folder, progress=self._on_batch, after_epoch=judge)
         kept = history.kept_epoch(fitting)
         settings = replace(self.settings, network=network, fitting=fitting)
         record = replace(
@@ -288,7 +288,7 @@ class _Searcher:
         guesses = keras_probabilities(model, rows.rows).argmax(axis=1)
         return measure(rows.classes(), guesses, self.prepared.labels).macro_recall
 
-    def _watch(self, epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+    def _on_batch(self, epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
         """After each batch: stop if time is up or the loss is not finite, and report progress."""
         if time.monotonic() >= self.deadline:
             raise _OutOfTime

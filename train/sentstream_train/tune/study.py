@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError
 from sentstream_train.store.folder import RunFolder
-from sentstream_train.tune.result import Tried
+from sentstream_train.tune.result import FinishedTrial
 
 STUDY_FORMAT = 1
 #: The number of random trials, including the starting point, before the sampler uses results.
@@ -124,19 +124,19 @@ class StudyFolder:
             )
         return study
 
-    def check_same(self, earlier: dict[str, Any], wanted: dict[str, Any]) -> None:
+    def check_same(self, earlier: dict[str, Any], current: dict[str, Any]) -> None:
         """Raise if the settings of a search to resume differ from the wanted ones.
 
         Raises:
             CheckpointError: They differ.
         """
         for name, words in _IDENTITY.items():
-            mine, theirs = earlier.get(name), wanted[name]
+            before, now = earlier.get(name), current[name]
             if name == "teachers":  # earlier versions had none
-                mine = mine or []
+                before = before or []
             if name in ("data", "held_out"):  # a file may have moved
-                mine, theirs = ([one["sha256"] for one in files] for files in (mine or [], theirs))
-            if mine != theirs:
+                before, now = ([one["sha256"] for one in files] for files in (before or [], now))
+            if before != now:
                 raise CheckpointError(
                     f"{self.path} contains a study {words}",
                     hint="repeat the command that started it, with --resume, or choose another --output",
@@ -254,22 +254,22 @@ def begin_again(study: optuna.Study, number: int, *, killed: bool) -> None:
     kills = trial.user_attrs.get("kills", 0) + killed
     # Includes the settings that it was queued with but had not sampled yet.
     settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    ours = optuna.Trial(study, trial._trial_id)
+    retried = optuna.Trial(study, trial._trial_id)
     if kills >= _MOST_KILLS:
-        ours.set_user_attr("note", f"the process was killed {kills} times during it: out of memory?")
+        retried.set_user_attr("note", f"the process was killed {kills} times during it: out of memory?")
         study.tell(number, state=TrialState.FAIL)
         return
-    ours.set_user_attr("interrupted", True)
+    retried.set_user_attr("interrupted", True)
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     if all(one.system_attrs.get("fixed_params") != settings for one in waiting):  # else killed here before
         study.enqueue_trial(settings, user_attrs={"kills": kills})
     study.tell(number, state=TrialState.FAIL)
 
 
-def tried(study: optuna.Study) -> tuple[Tried, ...]:
+def tried(study: optuna.Study) -> tuple[FinishedTrial, ...]:
     """The finished trials, without interrupted ones, in order."""
     ended = [one for one in study.get_trials(deepcopy=False) if _counts(one)]
-    return tuple(_tried(place, one) for place, one in enumerate(ended))
+    return tuple(_tried(index, one) for index, one in enumerate(ended))
 
 
 def interrupted(study: optuna.Study) -> int:
@@ -282,12 +282,12 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and "interrupted" not in trial.user_attrs
 
 
-def _tried(place: int, trial: FrozenTrial) -> Tried:
+def _tried(index: int, trial: FrozenTrial) -> FinishedTrial:
     scores = tuple(score for _, score in sorted(trial.intermediate_values.items()))
     state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
     seconds = trial.duration.total_seconds() if trial.duration else 0.0
-    return Tried(
-        number=place,
+    return FinishedTrial(
+        number=index,
         state=state,  # type: ignore[arg-type]
         score=None if state == "failed" else trial.value,
         scores=scores,

@@ -123,12 +123,12 @@ def _slow_end(data: bytes, delimiter: str) -> tuple[int, int | None]:
     )
     at = end = 0
     while at < len(data):
-        found = field.match(data, at)
-        if found is None or (found[1] is not None and found[2] is None):
+        match = field.match(data, at)
+        if match is None or (match[1] is not None and match[2] is None):
             return end, at
-        at = found.end()
-        if found[3] in (b"\n", b"\r\n") or (found[3] == b"\r" and at < len(data)):
+        at = match.end()
+        if match[3] in (b"\n", b"\r\n") or (match[3] == b"\r" and at < len(data)):
             end = at
-        elif not found[3]:
+        elif not match[3]:
             break
     return end, None

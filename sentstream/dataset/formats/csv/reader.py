@@ -62,7 +62,7 @@ def read_csv(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> It
 def _batches(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     assert piece.schema is not None
     names = piece.schema.names
-    wanted = [place for place, name in enumerate(names) if columns is None or name in columns]
+    wanted = [index for index, name in enumerate(names) if columns is None or name in columns]
     with unpacked(piece.file, piece.layout.codec) as data:
         is_first = True
         for block in blocks(data, piece.layout.delimiter, piece.file.name):

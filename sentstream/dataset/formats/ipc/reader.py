@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sentstream.dataset.formats.api import TITLES, Layout, Piece, Source
 from sentstream.dataset.formats.batches import regrouped
-from sentstream.dataset.formats.complaints import complaining
+from sentstream.dataset.formats.complaints import translating_errors
 from sentstream.dataset.formats.compression import unpacked
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
 from sentstream.storage.api import StoredFile
@@ -49,7 +49,7 @@ def _batches(piece: Piece, columns: list[str] | None) -> Iterator[pa.RecordBatch
     with _opened(piece.file, piece.layout) as reader:
         number = 0
         while True:
-            with complaining(f"{piece.file.name}, record batch {number}", TITLES[piece.layout.format]):
+            with translating_errors(f"{piece.file.name}, record batch {number}", TITLES[piece.layout.format]):
                 batch = _batch(reader, number)
                 if batch is None:
                     return
@@ -96,7 +96,7 @@ def _opened(
     file: StoredFile, layout: Layout
 ) -> Iterator[pa.RecordBatchFileReader | pa.RecordBatchStreamReader]:
     with unpacked(file, layout.codec) as data:
-        with complaining(file.name, TITLES[layout.format]):
+        with translating_errors(file.name, TITLES[layout.format]):
             source = pa.PythonFile(data, "r")
             reader = pa.ipc.open_file(source) if layout.format == "arrow" else pa.ipc.open_stream(source)
         yield reader

@@ -57,16 +57,16 @@ class IpcWriter:
     def _grown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with dictionaries that extend those of earlier batches."""
         columns = batch.columns
-        for place, column in enumerate(columns):
+        for index, column in enumerate(columns):
             if not pa.types.is_dictionary(column.type):
                 continue
-            known = self._dictionaries.get(place)
+            known = self._dictionaries.get(index)
             if known is not None and not known.equals(column.dictionary):
                 before = pa.DictionaryArray.from_arrays(
                     pa.array([], column.type.index_type), known, ordered=column.type.ordered
                 )
-                columns[place] = pa.chunked_array([before, column]).unify_dictionaries().chunk(1)
-            self._dictionaries[place] = columns[place].dictionary
+                columns[index] = pa.chunked_array([before, column]).unify_dictionaries().chunk(1)
+            self._dictionaries[index] = columns[index].dictionary
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
     def __enter__(self) -> IpcWriter:

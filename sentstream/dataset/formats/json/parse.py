@@ -53,11 +53,11 @@ def objects(block: Block, name: str) -> list[tuple[int, bytes, dict[str, Any]]]:
     Raises:
         InputFormatError: A line is not UTF-8, or not a JSON object.
     """
-    found = []
+    result = []
     for number, line in enumerate(block.data.split(b"\n"), block.first):
         if line := line.strip(_BLANKS):
-            found.append((number, line, _object(line, f"{name}, line {number:,}")))
-    return found
+            result.append((number, line, _object(line, f"{name}, line {number:,}")))
+    return result
 
 
 def read_fast(data: bytes, schema: pa.Schema | None) -> pa.Table | None:
@@ -109,11 +109,11 @@ def _fast(data: bytes, fields: pa.Schema) -> pa.RecordBatch | None:
 def _slow(block: Block, fields: pa.Schema, name: str) -> pa.RecordBatch:
     columns: list[list[Any]] = [[] for _ in fields]
     whole = []
-    for number, line, found in objects(block, name):
+    for number, line, parsed in objects(block, name):
         whole.append(line + b"\n")
         for field, values in zip(fields, columns, strict=True):
             try:
-                values.append(_value(found.get(field.name), field.type, field.name))
+                values.append(_value(parsed.get(field.name), field.type, field.name))
             except _MismatchError as error:
                 raise InputFormatError(
                     f"{name}, line {number:,}: field {error.path!r} holds {error.held}, not {error.wanted}",
@@ -128,10 +128,10 @@ def _slow(block: Block, fields: pa.Schema, name: str) -> pa.RecordBatch:
 class _MismatchError(Exception):
     """A value of another type than the schema's."""
 
-    def __init__(self, path: str, value: object, wanted: pa.DataType) -> None:
+    def __init__(self, path: str, value: object, expected: pa.DataType) -> None:
         super().__init__(path)
         self.path, self.held = path, kind_of(value)
-        self.wanted = _NAMES.get(str(wanted), "an object" if pa.types.is_struct(wanted) else "an array")
+        self.wanted = _NAMES.get(str(expected), "an object" if pa.types.is_struct(expected) else "an array")
 
 
 _NAMES: Final = {
@@ -156,7 +156,7 @@ def _value(value: Any, kind: pa.DataType, path: str) -> Any:
     if pa.types.is_string(kind) and type(value) is str:
         return _SURROGATES.sub("\ufffd", value) if not value.isascii() else value
     if pa.types.is_struct(kind) and type(value) is dict:
-        names = [kind.field(place) for place in range(kind.num_fields)]
+        names = [kind.field(index) for index in range(kind.num_fields)]
         return {one.name: _value(value.get(one.name), one.type, f"{path}.{one.name}") for one in names}
     if pa.types.is_list(kind) and type(value) is list:
         return [_value(one, kind.value_type, f"{path}[]") for one in value]
@@ -178,37 +178,37 @@ _decode = json.JSONDecoder(parse_int=_whole_number).decode
 
 def object_of(line: bytes) -> dict[str, Any]:
     """Return the object in a line that is known to be valid."""
-    found: dict[str, Any] = _decode(line.decode())
-    return found
+    parsed: dict[str, Any] = _decode(line.decode())
+    return parsed
 
 
-def _object(line: bytes, place: str) -> dict[str, Any]:
+def _object(line: bytes, location: str) -> dict[str, Any]:
     try:
-        found = _decode(line.decode())
+        parsed = _decode(line.decode())
     except UnicodeDecodeError as error:
         raise InputFormatError(
-            f"{place} is not UTF-8: byte 0x{line[error.start]:02x} at character {error.start + 1:,}",
+            f"{location} is not UTF-8: byte 0x{line[error.start]:02x} at character {error.start + 1:,}",
             hint="convert it from its encoding, e.g. iconv -f WINDOWS-1252 -t UTF-8",
         ) from None
     except json.JSONDecodeError as error:
-        raise _not_json(line, error, place) from None
+        raise _not_json(line, error, location) from None
     except RecursionError:
-        raise InputFormatError(f"{place} is nested too deeply", hint="remove the line") from None
-    if type(found) is not dict:
+        raise InputFormatError(f"{location} is nested too deeply", hint="remove the line") from None
+    if type(parsed) is not dict:
         raise InputFormatError(
-            f"{place} is {kind_of(found)}, not a JSON object", hint="JSON lines have one object per line"
+            f"{location} is {kind_of(parsed)}, not a JSON object", hint="JSON lines have one object per line"
         )
-    return found
+    return parsed
 
 
-def _not_json(line: bytes, error: json.JSONDecodeError, place: str) -> SentstreamError:
+def _not_json(line: bytes, error: json.JSONDecodeError, location: str) -> SentstreamError:
     if error.msg == "Extra data":
         return InputFormatError(
-            f"{place}: extra data after the object, at character {error.pos + 1:,}",
+            f"{location}: extra data after the object, at character {error.pos + 1:,}",
             hint="JSON lines have one object per line",
         )
     reason = error.msg.rstrip(": ").removesuffix(" at").lower()
     return InputFormatError(
-        f"{place} is not JSON: {reason} at character {error.pos + 1:,}",
+        f"{location} is not JSON: {reason} at character {error.pos + 1:,}",
         hint="JSON lines have one object per line; is the file truncated, or one object on many lines?",
     )

@@ -53,7 +53,7 @@ def open_json(
             f"{file.name} has a field {WHOLE_LINE!r}, which is a reserved name", hint="rename it"
         )
     if added is not None:
-        schema = _beside_lines(schema, columns or [], added)
+        schema = _read_with_lines(schema, columns or [], added)
     return Source(file, schema, None, layout)
 
 
@@ -74,7 +74,7 @@ def read_json(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> I
     piece.file.check()
 
 
-def _beside_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str]) -> pa.Schema:
+def _read_with_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str]) -> pa.Schema:
     """Return the fields of ``columns`` and the lines; if one is missing, all fields, for the message."""
     paths = [[name] if name in schema.names else name.split(".") for name in columns]
     fields = []
@@ -84,8 +84,8 @@ def _beside_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str
             fields.append(pa.field(field.name, _pruned(field.type, below)))
         elif field.name in added:  # the scorer will reject it
             fields.append(field)
-    found = {field.name for field in fields}
-    if not all(path[0] in found for path in paths):
+    names = {field.name for field in fields}
+    if not all(path[0] in names for path in paths):
         return schema
     return pa.schema([*fields, pa.field(WHOLE_LINE, pa.large_binary(), nullable=False)])
 

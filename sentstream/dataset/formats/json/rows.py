@@ -119,7 +119,7 @@ def _json(column: pa.Array) -> pa.Array:
     elif pa.types.is_duration(kind):
         written = column.cast(pa.int64()).cast(_TEXT)
     elif pa.types.is_struct(kind):
-        names = [kind.field(place).name for place in range(kind.num_fields)]
+        names = [kind.field(index).name for index in range(kind.num_fields)]
         objects = _object(names, column.flatten()) if names else pa.array(["{}"] * len(column), _TEXT)
         return _where(column, objects)
     elif pa.types.is_map(kind):
@@ -193,9 +193,9 @@ def _quoted(text: pa.Array) -> pa.Array:
 def _escaped(text: pa.Array) -> pa.Array:
     """Escape text, with one pass for each special character that occurs."""
     data, _ = buffers_of(text)
-    there = np.bincount(data, minlength=256)
+    counts = np.bincount(data, minlength=256)
     for character, escape in _ESCAPES.items():
-        if there[ord(character)]:
+        if counts[ord(character)]:
             text = pc.replace_substring(text, character, escape)
     return text
 

@@ -80,8 +80,8 @@ def _add_lines(
     mixed: set[str],
     first: bool,
 ) -> None:
-    for number, _, found in objects(block, name):
-        for one, value in found.items():
+    for number, _, parsed in objects(block, name):
+        for one, value in parsed.items():
             if one in mixed:
                 continue
             try:

@@ -9,7 +9,7 @@ from pyarrow import orc
 
 from sentstream.dataset.formats.api import Layout, Piece, Source
 from sentstream.dataset.formats.batches import regrouped
-from sentstream.dataset.formats.complaints import CORRUPT, complaining
+from sentstream.dataset.formats.complaints import CORRUPT, translating_errors
 from sentstream.dataset.formats.ipc.reader import validate
 from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
@@ -22,7 +22,7 @@ def open_orc(file: StoredFile, layout: Layout) -> Source:
         InputFormatError: It is invalid.
         InputError: It cannot be read.
     """
-    with file.open() as data, complaining(file.name, "ORC"):
+    with file.open() as data, translating_errors(file.name, "ORC"):
         opened = orc.ORCFile(pa.PythonFile(data, "r"))
         return Source(file, opened.schema, (int(opened.nrows),), layout)
 
@@ -42,16 +42,16 @@ def _stripes(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordB
     assert piece.schema is not None
     name = piece.file.name
     with piece.file.open() as data:
-        with complaining(name, "ORC"):
+        with translating_errors(name, "ORC"):
             opened = orc.ORCFile(pa.PythonFile(data, "r"))
             stripes, total = int(opened.nstripes), int(opened.nrows)
         # By index, since a name with a dot would be read as a path.
         names = piece.schema.names
-        wanted = [place for place, one in enumerate(names) if columns is None or one in columns]
-        schema = pa.schema([piece.schema.field(place) for place in wanted], piece.schema.metadata)
+        wanted = [index for index, one in enumerate(names) if columns is None or one in columns]
+        schema = pa.schema([piece.schema.field(index) for index in wanted], piece.schema.metadata)
         rows = 0
         for number in range(stripes):
-            with complaining(f"{name}, stripe {number}", "ORC"):
+            with translating_errors(f"{name}, stripe {number}", "ORC"):
                 batch = opened.read_stripe(number, columns=None if columns is None else wanted)
                 batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
                 validate(batch)

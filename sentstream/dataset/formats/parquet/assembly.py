@@ -83,23 +83,23 @@ def _footer(part: BinaryIO) -> tuple[Struct, int]:
     return footer, start
 
 
-def _move(footer: Struct, by: int, groups_before: int) -> None:
-    """Update a footer for row groups that move ``by`` bytes and follow ``groups_before`` others."""
+def _move(footer: Struct, shift: int, groups_before: int) -> None:
+    """Update a footer for row groups that move ``shift`` bytes and follow ``groups_before`` others."""
     for number, group in enumerate(footer[_ROW_GROUPS].data, start=groups_before):
-        _shift(group.data, (_GROUP_OFFSET,), by)
+        _shift(group.data, (_GROUP_OFFSET,), shift)
         if _ORDINAL in group.data and number < 1 << 15:  # an i16
             group.data[_ORDINAL].data = number
         elif _ORDINAL in group.data:
             del group.data[_ORDINAL]  # optional, and no number for it
         for chunk in group.data[_COLUMNS].data:
-            _shift(chunk.data, (_CHUNK_OFFSET, *_CHUNK_OFFSETS), by)
-            _shift(chunk.data[_METADATA].data, _METADATA_OFFSETS, by)
+            _shift(chunk.data, (_CHUNK_OFFSET, *_CHUNK_OFFSETS), shift)
+            _shift(chunk.data[_METADATA].data, _METADATA_OFFSETS, shift)
 
 
-def _shift(fields: Struct, offsets: tuple[int, ...], by: int) -> None:
+def _shift(fields: Struct, offsets: tuple[int, ...], shift: int) -> None:
     for field in offsets:
         if field in fields and fields[field].data:  # 0 means that there is none
-            fields[field].data += by
+            fields[field].data += shift
 
 
 def _copy(source: BinaryIO, out: BinaryIO, count: int) -> None:

@@ -11,4 +11,4 @@ def has_dictionary(kind: pa.DataType, most_bits: int = 64) -> bool:
         return bool(kind.index_type.bit_width <= most_bits)
     if isinstance(kind, pa.BaseExtensionType):
         return has_dictionary(kind.storage_type, most_bits)
-    return any(has_dictionary(kind.field(place).type, most_bits) for place in range(kind.num_fields))
+    return any(has_dictionary(kind.field(index).type, most_bits) for index in range(kind.num_fields))

@@ -41,7 +41,7 @@ def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
         InputError: It cannot be read, or has changed since it was found.
     """
     with contextlib.ExitStack() as stack:
-        with complaining(file.name):
+        with translating_errors(file.name):
             if not file.size:
                 raise InputFormatError(
                     f"{file.name} is empty: not even a Parquet footer", hint="write it again"
@@ -78,9 +78,9 @@ def arrow_schema(file: pq.ParquetFile) -> pa.Schema:
     return schema.with_metadata(metadata)
 
 
-def complaining(place: str) -> AbstractContextManager[None]:
+def translating_errors(location: str) -> AbstractContextManager[None]:
     """Translate whatever pyarrow raises on an invalid Parquet file into an error that says where."""
-    return complaints.complaining(place, "Parquet", _unreadable)
+    return complaints.translating_errors(location, "Parquet", _unreadable)
 
 
 def _open(
@@ -135,21 +135,21 @@ def _refuse_foreign(file: StoredFile) -> None:
         )
 
 
-def _unreadable(place: str, error: Exception) -> InputFormatError:
+def _unreadable(location: str, error: Exception) -> InputFormatError:
     text = (str(error).splitlines() or [type(error).__name__])[0]
     if "encrypted metadata" in text:
-        message = f"{place} is encrypted, which sentstream does not support"
+        message = f"{location} is encrypted, which sentstream does not support"
         return InputFormatError(message, hint="decrypt it with the program that wrote it")
     if "decrypt" in text:
         return InputFormatError(
-            f"{place} has encrypted columns, which sentstream does not support",
+            f"{location} has encrypted columns, which sentstream does not support",
             hint="leave them out with --columns, or decrypt the file with the program that wrote it",
         )
     if "Map keys" in text:
         return InputFormatError(
-            f"{place} has a map whose keys may be null, as Presto writes them, which pyarrow cannot read",
+            f"{location} has a map whose keys may be null, as Presto writes them, which pyarrow cannot read",
             hint="write it again, e.g. with DuckDB: COPY (FROM 'in.parquet') TO 'out.parquet'",
         )
     if isinstance(error, pa.ArrowNotImplementedError):
-        return InputFormatError(f"{place}: pyarrow cannot read it: {text}", hint=_LEAVE_OUT)
-    return InputFormatError(f"{place} cannot be read as Parquet: {text}", hint=CORRUPT)
+        return InputFormatError(f"{location}: pyarrow cannot read it: {text}", hint=_LEAVE_OUT)
+    return InputFormatError(f"{location} cannot be read as Parquet: {text}", hint=CORRUPT)

@@ -57,15 +57,15 @@ def read_pages(file: BinaryIO, start: int, size: int) -> Iterator[Page]:
         try:
             start += length + _natural(header[_STORED_SIZE])
             if _DICTIONARY in header:
-                about, encoding = header[_DICTIONARY], _ENCODING
+                fields, encoding = header[_DICTIONARY], _ENCODING
             elif _DATA_V2 in header:
-                about, encoding = header[_DATA_V2], _ENCODING_V2
+                fields, encoding = header[_DATA_V2], _ENCODING_V2
             elif _DATA in header:
-                about, encoding = header[_DATA], _ENCODING
+                fields, encoding = header[_DATA], _ENCODING
             else:  # an index page, which readers skip
                 continue
             yield Page(
-                _natural(about[_VALUES]), _natural(header[_SIZE]), about[encoding], _DICTIONARY in header
+                _natural(fields[_VALUES]), _natural(header[_SIZE]), fields[encoding], _DICTIONARY in header
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"the page header at byte {start:,} lacks field {error}") from error
@@ -91,7 +91,7 @@ def _read_header(file: BinaryIO, start: int, end: int) -> tuple[dict[int, Any], 
             length *= 16
 
 
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+def _struct(data: bytes, offset: int, depth: int = 0) -> tuple[dict[int, Any], int]:
     """Return a struct's fields by id, and its end; IndexError if the data ends before.
 
     Strings are skipped; types that page headers never have raise ValueError.
@@ -101,41 +101,41 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
     fields: dict[int, Any] = {}
     field = 0
     while True:
-        head, at = data[at], at + 1
+        head, offset = data[offset], offset + 1
         if not head:
-            return fields, at
+            return fields, offset
         delta, kind = head >> 4, head & 15
         if delta:
             field += delta
         else:
-            field, at = _integer(data, at)
+            field, offset = _integer(data, offset)
         if kind in (1, 2):  # true, false
             fields[field] = kind == 1
         elif kind == 3:
-            fields[field], at = data[at], at + 1
+            fields[field], offset = data[offset], offset + 1
         elif kind in (4, 5, 6):
-            fields[field], at = _integer(data, at)
+            fields[field], offset = _integer(data, offset)
         elif kind == 8:  # a string
-            length, at = _varint(data, at)
-            at += length
+            length, offset = _varint(data, offset)
+            offset += length
         elif kind == 12:
-            fields[field], at = _struct(data, at, depth + 1)
+            fields[field], offset = _struct(data, offset, depth + 1)
         else:
             raise ValueError(f"a page header has a field of type {kind}")
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    number, at = _varint(data, at)
-    return (number >> 1) ^ -(number & 1), at
+def _integer(data: bytes, offset: int) -> tuple[int, int]:
+    number, offset = _varint(data, offset)
+    return (number >> 1) ^ -(number & 1), offset
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
     number = shift = 0
     while True:
-        byte, at = data[at], at + 1
+        byte, offset = data[offset], offset + 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return number, at
+            return number, offset
         shift += 7
         if shift > 63:
             raise ValueError("a page header has an unterminated number")

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 
 from sentstream.dataset.formats.api import Piece, Source
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
-from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, complaining, open_parquet
+from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, open_parquet, translating_errors
 from sentstream.dataset.formats.parquet.row_sizes import is_flat
 from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
 from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
 
 #: Maximum size of a batch in memory, unless a single row is larger.
-_BATCH_BYTES = 16 << 20
+_BATCH_BYTES = 8 << 20
 _NARROW = 32  # bits of a dictionary index
 #: In row groups up to this size, prepending the first row is faster than reading it again.
 _FEW_ROWS = 1024
@@ -40,7 +40,7 @@ class Skip:
     """
 
     names: list[str]
-    whether: Callable[[int, Iterable[pa.RecordBatch]], bool]
+    should_skip: Callable[[int, Iterable[pa.RecordBatch]], bool]
 
 
 def open_source(file: StoredFile) -> Source:
@@ -50,7 +50,7 @@ def open_source(file: StoredFile) -> Source:
         InputFormatError: It is not Parquet, or its footer contradicts itself.
         InputError: It cannot be read, or has changed since it was found.
     """
-    with open_parquet(file) as opened, complaining(file.name):
+    with open_parquet(file) as opened, translating_errors(file.name):
         metadata = opened.metadata
         rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
         if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
@@ -94,11 +94,11 @@ def read_piece(
         rows = size = 0
         for number in range(piece.first, piece.stop):
             group = _Group(piece.file, file, number)
-            most = group.batch_size(batch_rows, workers)
-            if skip is not None and skip.whether(group.rows, group.read(skip.names, most)):
+            limit = group.batch_size(batch_rows, workers)
+            if skip is not None and skip.should_skip(group.rows, group.read(skip.names, limit)):
                 continue
-            for batch in group.read(wanted, most):
-                full = rows + len(batch) > most or size + batch.nbytes > _BATCH_BYTES
+            for batch in group.read(wanted, limit):
+                full = rows + len(batch) > limit or size + batch.nbytes > _BATCH_BYTES
                 if waiting and (apart or full):
                     yield from _together(waiting)
                     waiting, rows, size = [], 0, 0
@@ -115,7 +115,7 @@ class _Group:
     def __init__(self, stored: StoredFile, file: pq.ParquetFile, number: int) -> None:
         self._stored, self._file, self._number = stored, file, number
         self._place = f"{stored.name}, row group {number}"
-        with complaining(self._place):
+        with translating_errors(self._place):
             self._about = file.metadata.row_group(number)
 
     @property
@@ -154,28 +154,28 @@ class _Group:
         """Yield the rows in steps that fit in memory; none crosses a multiple of ``batch_rows``."""
         rows = 0
         total: int = self._about.num_rows
-        with complaining(self._place):
+        with translating_errors(self._place):
             # Read one row first: C++ reports invalid column metadata, e.g. of an encrypted column, where
             # accessing it from Python would crash the process.
             batches = self._batches(columns, 1)
             first = next(batches, None)
             cuts = steps(self._spans(columns), total)
-            stop, most = next(cuts)
-            goes_on = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
-            if first is not None and goes_on:
+            stop, limit = next(cuts)
+            continues = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
+            if first is not None and continues:
                 _validate(first)
                 rows = len(first)
             else:
-                batches = self._batches(columns, max(1, min(most, stop, batch_rows)))
-        if first is not None and goes_on:
+                batches = self._batches(columns, max(1, min(limit, stop, batch_rows)))
+        if first is not None and continues:
             yield first
         while True:
-            with complaining(self._place):
+            with translating_errors(self._place):
                 while rows >= stop < total:
-                    stop, most = next(cuts)
+                    stop, limit = next(cuts)
                 # Takes effect from the second batch on; the first one uses the argument.
                 self._file.reader.set_batch_size(
-                    max(1, min(most, stop - rows, batch_rows - rows % batch_rows))
+                    max(1, min(limit, stop - rows, batch_rows - rows % batch_rows))
                 )
                 batch = next(batches, None)
                 if batch is None:
@@ -200,8 +200,8 @@ class _Group:
         wanted = None if columns is None else {*columns}
         with self._stored.open() as data:
             leaves = [
-                place
-                for place, leaf in enumerate(self._file.schema)
+                index
+                for index, leaf in enumerate(self._file.schema)
                 if wanted is None
                 or any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted)
             ]
@@ -209,18 +209,18 @@ class _Group:
 
     def _compare_types(self, columns: list[str] | None) -> None:
         """Compare the types, which the footer has twice."""
-        for place, leaf in enumerate(self._file.schema):
+        for index, leaf in enumerate(self._file.schema):
             # Only columns that were read: with some footers pyarrow crashes where C++ raises an error.
             if columns is not None and leaf.path.split(".")[0] not in columns:
                 continue
-            kind = self._about.column(place).physical_type
+            kind = self._about.column(index).physical_type
             if kind != leaf.physical_type:
                 raise self._corrupt(
                     f"column {leaf.path!r} is of type {kind}, but {leaf.physical_type} in the schema"
                 )
 
-    def _corrupt(self, what: str) -> InputFormatError:
-        return InputFormatError(f"{self._place}: {what}", hint=CORRUPT)
+    def _corrupt(self, problem: str) -> InputFormatError:
+        return InputFormatError(f"{self._place}: {problem}", hint=CORRUPT)
 
 
 def _validate(batch: pa.RecordBatch) -> None:
@@ -242,10 +242,10 @@ def _validate(batch: pa.RecordBatch) -> None:
 def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """Merge parts of a row group into one batch, if their dictionaries are the same."""
     if len(parts) > 1:
-        for place, kind in enumerate(parts[0].schema.types):
+        for index, kind in enumerate(parts[0].schema.types):
             if pa.types.is_dictionary(kind):
-                first = parts[0].column(place).dictionary
-                if not all(part.column(place).dictionary.equals(first) for part in parts[1:]):
+                first = parts[0].column(index).dictionary
+                if not all(part.column(index).dictionary.equals(first) for part in parts[1:]):
                     return parts
             elif has_dictionary(kind):
                 return parts

@@ -72,7 +72,7 @@ def _of(array: pa.Array) -> Sizes | int:
         bytes_: Sizes = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
         return bytes_ + _OFFSET
     if pa.types.is_struct(kind):
-        return _sum((pc.struct_field(array, [place]) for place in range(kind.num_fields)), len(array))
+        return _sum((pc.struct_field(array, [index]) for index in range(kind.num_fields)), len(array))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
         return _of_lists(array)
     if pa.types.is_fixed_size_list(kind):

@@ -118,15 +118,15 @@ def steps(columns: Sequence[Sequence[Span]], rows: int) -> Iterator[tuple[int, i
     share = STEP_BYTES // max(1, len(columns))
     merged = [_merged(spans, share, rows) for spans in columns]
     stops = [list(itertools.accumulate(span.rows for span in spans)) for spans in merged]
-    at = [0] * len(merged)
+    indices = [0] * len(merged)
     for stop in sorted({rows, *(stop for column in stops for stop in column if stop < rows)}):
-        current = [spans[place] for spans, place in zip(merged, at, strict=True)]
+        current = [spans[index] for spans, index in zip(merged, indices, strict=True)]
         heavy = [span for span in current if span.all_bytes > max(share, _LIGHT)]
         if sum(span.all_bytes for span in heavy) <= STEP_BYTES:
             yield stop, max(1, rows)
         else:
             yield stop, max(1, STEP_BYTES // sum(span.row_bytes for span in heavy))
-        at = [place + (ends[place] <= stop < rows) for place, ends in zip(at, stops, strict=True)]
+        indices = [index + (ends[index] <= stop < rows) for index, ends in zip(indices, stops, strict=True)]
 
 
 def _merged(spans: Sequence[Span], share: int, rows: int) -> list[Span]:
@@ -166,9 +166,9 @@ class _Leaf:
     """The pages of one leaf column in a row group."""
 
     def __init__(self, data: BinaryIO, file: pq.ParquetFile, group: int, leaf: int) -> None:
-        about, column = file.metadata.row_group(group), file.schema.column(leaf)
+        metadata, column = file.metadata.row_group(group), file.schema.column(leaf)
         self.path: str = column.path
-        self._rows: int = about.num_rows
+        self._rows: int = metadata.num_rows
         self._nested = column.max_repetition_level > 0
         kind = column.physical_type
         self._width = {"FIXED_LEN_BYTE_ARRAY": column.length, "BYTE_ARRAY": 0}.get(kind, _WIDTH)
@@ -178,7 +178,7 @@ class _Leaf:
         if not self._width:
             name, *below = self.path.split(".")
             self._indices = not below and _is_dictionary(file.schema_arrow, name)
-        chunk = about.column(leaf)
+        chunk = metadata.column(leaf)
         start = chunk.data_page_offset
         if chunk.dictionary_page_offset:
             start = min(start, chunk.dictionary_page_offset)
@@ -207,7 +207,7 @@ class _Leaf:
 
 def _is_dictionary(schema: pa.Schema, name: str) -> bool:
     return all(
-        pa.types.is_dictionary(schema.field(place).type) for place in schema.get_all_field_indices(name)
+        pa.types.is_dictionary(schema.field(index).type) for index in schema.get_all_field_indices(name)
     )
 
 

@@ -51,67 +51,67 @@ def write_struct(fields: Struct) -> bytes:
     return bytes(out)
 
 
-def _read_struct(data: bytes, at: int, depth: int) -> tuple[Struct, int]:
+def _read_struct(data: bytes, offset: int, depth: int) -> tuple[Struct, int]:
     if depth > _DEEPEST:
         raise ValueError("a Thrift struct is nested too deeply")
     fields: Struct = {}
     field = 0
     while True:
-        head, at = data[at], at + 1
+        head, offset = data[offset], offset + 1
         if not head:
-            return fields, at
+            return fields, offset
         kind = head & 15
         if head >> 4:
             field += head >> 4
         else:
-            number, at = _varint(data, at)
+            number, offset = _varint(data, offset)
             field = _signed(number)
         if kind in (TRUE, FALSE):
             fields[field] = Value(kind, kind == TRUE)
         else:
-            fields[field], at = _read(data, at, kind, depth)
+            fields[field], offset = _read(data, offset, kind, depth)
 
 
-def _read(data: bytes, at: int, kind: int, depth: int) -> tuple[Value, int]:
+def _read(data: bytes, offset: int, kind: int, depth: int) -> tuple[Value, int]:
     if kind in (I16, I32, I64):
-        number, at = _varint(data, at)
-        return Value(kind, _signed(number)), at
+        number, offset = _varint(data, offset)
+        return Value(kind, _signed(number)), offset
     if kind in (TRUE, FALSE, BYTE):  # a boolean in a list is a byte
-        return Value(kind, data[at]), at + 1
+        return Value(kind, data[offset]), offset + 1
     if kind == BINARY:
-        length, at = _varint(data, at)
-        return Value(kind, _exact(data, at, length)), at + length
+        length, offset = _varint(data, offset)
+        return Value(kind, _exact(data, offset, length)), offset + length
     if kind == DOUBLE:
-        return Value(kind, _exact(data, at, 8)), at + 8
+        return Value(kind, _exact(data, offset, 8)), offset + 8
     if kind == STRUCT:
-        fields, at = _read_struct(data, at, depth + 1)
-        return Value(kind, fields), at
+        fields, offset = _read_struct(data, offset, depth + 1)
+        return Value(kind, fields), offset
     if kind in (LIST, SET):
-        head, at = data[at], at + 1
+        head, offset = data[offset], offset + 1
         count = head >> 4
         if count == 15:
-            count, at = _varint(data, at)
+            count, offset = _varint(data, offset)
         items = []
         for _ in range(count):
-            item, at = _read(data, at, head & 15, depth + 1)
+            item, offset = _read(data, offset, head & 15, depth + 1)
             items.append(item)
-        return Value(kind, items, head & 15), at
+        return Value(kind, items, head & 15), offset
     raise ValueError(f"a Thrift struct has a field of type {kind}")
 
 
-def _exact(data: bytes, at: int, length: int) -> bytes:
-    if at + length > len(data):
+def _exact(data: bytes, offset: int, length: int) -> bytes:
+    if offset + length > len(data):
         raise IndexError
-    return bytes(data[at : at + length])
+    return bytes(data[offset : offset + length])
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
     number = 0
     for shift in itertools.count(0, 7):
-        byte, at = data[at], at + 1
+        byte, offset = data[offset], offset + 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return number, at
+            return number, offset
         if shift > 63:
             break
     raise ValueError("a Thrift struct has an unterminated number")

@@ -87,14 +87,14 @@ class Writer:
 
     def _fits(self, batch: pa.RecordBatch) -> bool:
         """Add a batch if a cheap bound shows that it ends no row group; return whether it was added."""
-        most, held, rows = most_bytes(batch), self._held + batch.nbytes, self._rows + len(batch)
-        if most is None or rows >= self._settings.group_rows:
+        upper, held, rows = most_bytes(batch), self._held + batch.nbytes, self._rows + len(batch)
+        if upper is None or rows >= self._settings.group_rows:
             return False
-        if self._most + most >= GROUP_BYTES or held >= 2 * GROUP_BYTES:
+        if self._most + upper >= GROUP_BYTES or held >= 2 * GROUP_BYTES:
             return False
         self._waiting.append(batch)
         self._uncounted.append(batch)
-        self._most, self._held, self._rows = self._most + most, held, rows
+        self._most, self._held, self._rows = self._most + upper, held, rows
         return True
 
     def _count(self) -> None:
@@ -154,12 +154,12 @@ def _contiguous(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """
     if len(batches) == 1:
         return pa.Table.from_batches([batches.pop()], schema)
-    parts = [[batch.column(place) for batch in batches] for place in range(len(schema))]
+    parts = [[batch.column(index) for batch in batches] for index in range(len(schema))]
     batches.clear()
     columns = []
-    for place, kind in enumerate(schema.types):
-        column = pa.chunked_array(parts[place], kind)
-        parts[place] = []
+    for index, kind in enumerate(schema.types):
+        column = pa.chunked_array(parts[index], kind)
+        parts[index] = []
         with contextlib.suppress(pa.ArrowNotImplementedError):
             if not has_dictionary(kind):  # a merged dictionary may be too large for narrow indices
                 column = pa.chunked_array([column.combine_chunks()], kind)

@@ -19,7 +19,7 @@ from sentstream.kafka.clients.confluent.errors import (
     AUTHORIZATION,
     NO_TOPIC,
     Cluster,
-    Trouble,
+    ErrorCollector,
     await_broker,
     bounded,
     calling,
@@ -28,7 +28,7 @@ from sentstream.kafka.clients.confluent.errors import (
     opened,
 )
 from sentstream.kafka.clients.confluent.reader import Reader
-from sentstream.kafka.clients.confluent.records import listed, raise_first
+from sentstream.kafka.clients.confluent.records import raise_first, topic_partitions
 from sentstream.kafka.clients.patience import Deadline
 
 _library: Any = library_admin  # its type hints are incomplete
@@ -51,15 +51,15 @@ class ConfluentAdmin:
         self._opened: Reader | None = None
         self._cluster_id: str | None = None
         self._open()
-        await_broker(self._admin, self._trouble, self._deadline())
+        await_broker(self._admin, self._errors_seen, self._deadline())
 
     def _deadline(self) -> Deadline:
         return self._cluster.patience.deadline(self._cluster.seconds)
 
     def _open(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._handle = [opened(_library.AdminClient, self._config, self._trouble)]
-        self._trouble.serve = lambda: self._admin.poll(0)
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._handle = [opened(_library.AdminClient, self._config, self._errors_seen)]
+        self._errors_seen.serve = lambda: self._admin.poll(0)
 
     def _check_brokers(self) -> None:
         """Reopen the handle if the library waits for something that cannot happen."""
@@ -81,8 +81,8 @@ class ConfluentAdmin:
         """
 
         def ask(seconds: float) -> list[str]:
-            wanted = TopicCollection(list(topics))
-            futures = self._admin.describe_topics(wanted, request_timeout=seconds)
+            request = TopicCollection(list(topics))
+            futures = self._admin.describe_topics(request, request_timeout=seconds)
             return [topic for topic, future in futures.items() if _is_forbidden(future)]
 
         for topic in self._ask("asking for topics failed", ask):
@@ -90,8 +90,8 @@ class ConfluentAdmin:
 
     def origins(self, topics: Collection[str]) -> dict[str, Origin]:
         def ask(topic: str, seconds: float) -> Any:
-            wanted = TopicCollection([topic])
-            return self._admin.describe_topics(wanted, request_timeout=seconds)[topic].result()
+            request = TopicCollection([topic])
+            return self._admin.describe_topics(request, request_timeout=seconds)[topic].result()
 
         if self._cluster_id is None:
             metadata = self._ask(
@@ -109,13 +109,13 @@ class ConfluentAdmin:
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         def make(seconds: float) -> None:
-            wanted = [_library.NewTopic(topic, partitions, config=dict(configs or {}))]
-            self._admin.create_topics(wanted, operation_timeout=seconds, request_timeout=seconds)[
+            request = [_library.NewTopic(topic, partitions, config=dict(configs or {}))]
+            self._admin.create_topics(request, operation_timeout=seconds, request_timeout=seconds)[
                 topic
             ].result()
 
         def failure(error: LibraryError) -> Exception:
-            return self._trouble.explain(error, f"topic {topic!r} cannot be created")
+            return self._errors_seen.explain(error, f"topic {topic!r} cannot be created")
 
         try:
             calling(make, self._deadline(), lambda error: _Failed(error, failure(error)))
@@ -142,7 +142,7 @@ class ConfluentAdmin:
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         if not partitions:
             return {}
-        request = ConsumerGroupTopicPartitions(group, listed(partitions))
+        request = ConsumerGroupTopicPartitions(group, topic_partitions(partitions))
 
         def ask(seconds: float) -> Any:
             futures = self._admin.list_consumer_group_offsets([request], request_timeout=seconds)
@@ -156,8 +156,8 @@ class ConfluentAdmin:
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return self._reader.offsets(partitions, "latest") if partitions else {}
 
-    def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
-        return self._reader.read(partition, offset, most)
+    def read(self, partition: Partition, offset: int, limit: int) -> list[StoredRecord]:
+        return self._reader.read(partition, offset, limit)
 
     def close(self) -> None:
         if self._opened is not None:
@@ -175,9 +175,12 @@ class ConfluentAdmin:
             self._opened = self._open_reader()
         return self._opened
 
-    def _ask(self, doing: str, call: Callable[[float], Any]) -> Any:
+    def _ask(self, action: str, call: Callable[[float], Any]) -> Any:
         return calling(
-            call, self._deadline(), lambda error: self._trouble.explain(error, doing), self._check_brokers
+            call,
+            self._deadline(),
+            lambda error: self._errors_seen.explain(error, action),
+            self._check_brokers,
         )
 
 

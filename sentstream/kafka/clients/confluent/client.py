@@ -52,13 +52,13 @@ class ConfluentClient:
     def check(self) -> None:
         reach(self._settings)
 
-    def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
+    def consumer(self, group: str, *, instance: str | None, limit: int) -> Consumer:
         from sentstream.kafka.clients.confluent.consumer import ConfluentConsumer
 
         return ConfluentConsumer(
             self._configs.consumer(self._settings, group, instance),
             cluster=self._cluster,
-            clear=None if instance is None else functools.partial(self._clear_place, group, instance),
+            clear=None if instance is None else functools.partial(self._remove_predecessor, group, instance),
             leave=None if instance is None else functools.partial(self._leave, group, instance),
             reader=self._reader,
         )
@@ -91,9 +91,9 @@ class ConfluentClient:
         """Open another of the library's clients, for a few requests."""
         from confluent_kafka import Producer as LibraryProducer
 
-        from sentstream.kafka.clients.confluent.errors import Trouble, opened
+        from sentstream.kafka.clients.confluent.errors import ErrorCollector, opened
 
-        return opened(LibraryProducer, self._configs.common(self._settings), Trouble(self._verify))
+        return opened(LibraryProducer, self._configs.common(self._settings), ErrorCollector(self._verify))
 
     @property
     def _cluster(self) -> Cluster:
@@ -103,16 +103,16 @@ class ConfluentClient:
 
     # Requests that librdkafka does not have
 
-    def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
+    def _remove_predecessor(self, group: str, instance: str, topics: Collection[str]) -> None:
         """Remove our predecessor from the group if needed; see ``succession``."""
         from kafka.errors import KafkaError
 
         from sentstream.kafka.clients.kafka_python.errors import retried, translated
-        from sentstream.kafka.clients.kafka_python.succession import clear_place
+        from sentstream.kafka.clients.kafka_python.succession import remove_predecessor
 
         def attempt() -> None:
             with self._other_admin() as admin:
-                clear_place(admin, group, instance, topics)
+                remove_predecessor(admin, group, instance, topics)
 
         try:
             retried(attempt, self._patience.deadline(self._seconds), _BACKOFF)

@@ -31,7 +31,7 @@ from sentstream.kafka.clients.confluent.errors import (
     UNREACHABLE,
     UNREADABLE,
     Cluster,
-    Trouble,
+    ErrorCollector,
     await_broker,
     bounded,
     calling,
@@ -41,7 +41,13 @@ from sentstream.kafka.clients.confluent.errors import (
     opened,
 )
 from sentstream.kafka.clients.confluent.reader import Reader
-from sentstream.kafka.clients.confluent.records import Place, listed, noted, raise_first, stored
+from sentstream.kafka.clients.confluent.records import (
+    Place,
+    raise_first,
+    stored,
+    topic_partitions,
+    with_notes,
+)
 
 _MOST = 1_000_000  # records that the library returns at once
 _MISSING = 3.0  # seconds until all brokers know a new topic
@@ -80,26 +86,26 @@ class ConfluentConsumer:
         self._topics: list[str] = []
         self._open()
         try:
-            await_broker(self._consumer, self._trouble, self._patience.deadline(self._seconds))
+            await_broker(self._consumer, self._errors_seen, self._patience.deadline(self._seconds))
         except BaseException:
             bounded(self._consumer.close, self._patience.closing)
             raise
-        self._trouble.last = self._fenced = -math.inf
+        self._errors_seen.last = self._fenced = -math.inf
         self._looking = 0.0  # when to check again whether the brokers are lost
         self._opened: Reader | None = None
         self._owned: set[Partition] = set()
         self._positions: dict[Place, int] = {}
         self._paused = self._closed = False
-        self._telling = False  # whether the listener is being called, within a call of the library
+        self._notifying = False  # whether the listener is being called, within a call of the library
         self._waiting: list[Any] = []  # messages read but not yet returned
         self._starts: dict[Partition, int | None] = {}  # of partitions that are being assigned
         self._moved: dict[Partition, int | None] = {}  # sought or lost during a call of the library
         self._raised: BaseException | None = None
 
     def _open(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._consumer = opened(LibraryConsumer, self._config, self._trouble)
-        self._trouble.serve = self._serve
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._consumer = opened(LibraryConsumer, self._config, self._errors_seen)
+        self._errors_seen.serve = self._serve
 
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         for topic in topics:
@@ -120,36 +126,36 @@ class ConfluentConsumer:
         Raises:
             StaleGenerationError: It had. The listener was told that all partitions are lost.
         """
-        if not self._telling and is_lost(self._consumer, self._cluster.fresh):
-            self._join_anew("librdkafka has lost all brokers")
+        if not self._notifying and is_lost(self._consumer, self._cluster.fresh):
+            self._rejoin("librdkafka has lost all brokers")
 
-    def _may_be_us(self) -> bool:
+    def _may_have_fenced_ourselves(self) -> bool:
         """Return whether we may have been fenced by ourselves, not by another instance.
 
         After an outage the library joins again, and an earlier heartbeat may be refused. If we are fenced
         again soon after, there is another instance.
         """
         now = time.monotonic()
-        was_out = now - self._trouble.last < _RECENT or self._patience.was_out
+        was_out = now - self._errors_seen.last < _RECENT or self._patience.was_out
         return was_out and now - self._fenced > 2 * _RECENT
 
-    def _join_anew(self, reason: str) -> NoReturn:
-        ours, old = list(self._owned), [self._consumer]
-        self._tell_lost(ours)
+    def _rejoin(self, reason: str) -> NoReturn:
+        owned, old = list(self._owned), [self._consumer]
+        self._notify_lost(owned)
         self._open()
-        self._forget_all(ours)
+        self._forget_all(owned)
         # First: the old one might recover, join again with our group.instance.id, and fence its successor.
         bounded(old.clear, self._patience.closing)
         if self._listener is not None:
             self._join()
         raise StaleGenerationError(f"{reason}; rejoining the group")
 
-    def _forget_all(self, ours: list[Partition]) -> None:
-        self._owned.difference_update(ours)
-        for one in ours:
+    def _forget_all(self, owned: list[Partition]) -> None:
+        self._owned.difference_update(owned)
+        for one in owned:
             self._positions.pop(one, None)
             self._moved[one] = None
-        self._forget(ours)
+        self._forget(owned)
 
     def _serve(self) -> None:
         """Run the library's callbacks, unless a poll might return records, which would be lost."""
@@ -177,12 +183,12 @@ class ConfluentConsumer:
 
     # Reading
 
-    def poll(self, seconds: float, most: int) -> list[StoredRecord]:
+    def poll(self, seconds: float, limit: int) -> list[StoredRecord]:
         deadline = time.monotonic() + seconds
         while True:
             if not self._waiting:
-                self._waiting = self._read(deadline, min(most, _MOST))
-            records = self._take(most)
+                self._waiting = self._read(deadline, min(limit, _MOST))
+            records = self._take(limit)
             if records:
                 return records
             left = deadline - time.monotonic()
@@ -190,20 +196,20 @@ class ConfluentConsumer:
                 self._check_reachable()
                 return []
 
-    def _read(self, deadline: float, most: int) -> list[Any]:
+    def _read(self, deadline: float, limit: int) -> list[Any]:
         """Return the messages fetched so far; if none, wait for the first and those fetched with it."""
         self._moved = {}
         messages: list[Any] = []
         try:
-            messages = self._consumer.consume(most, 0)
+            messages = self._consumer.consume(limit, 0)
             if not messages and self._raised is None:
                 first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
                 if first is not None:
                     messages = [first]
-                    if most > 1 and self._raised is None:
-                        messages += self._consumer.consume(most - 1, 0)
+                    if limit > 1 and self._raised is None:
+                        messages += self._consumer.consume(limit - 1, 0)
         except KafkaException as exception:
-            raise self._trouble.explain(library_error(exception), "reading failed") from exception
+            raise self._errors_seen.explain(library_error(exception), "reading failed") from exception
         finally:
             if self._moved:
                 messages = self._without_moved(messages)
@@ -225,7 +231,7 @@ class ConfluentConsumer:
         if raised is not None:
             raise raised
 
-    def _take(self, most: int) -> list[StoredRecord]:
+    def _take(self, limit: int) -> list[StoredRecord]:
         """Return the waiting records, up to the first error."""
         waiting, positions = self._waiting, self._positions
         records: list[StoredRecord] = []
@@ -253,20 +259,20 @@ class ConfluentConsumer:
             if offset >= positions.get((topic, partition_number), 0):
                 positions[topic, partition_number] = offset + 1
                 records.append(record)
-                if len(records) == most:
+                if len(records) == limit:
                     self._waiting = waiting[index + 1 :]
                     return records
         self._waiting = []
         if records:
-            self._trouble.clear()
+            self._errors_seen.clear()
         return records
 
     def _note_end(self, message: Any) -> None:
         """Note that the end of a partition was reached, past any control records."""
-        place = message.topic(), message.partition()
-        if place in self._owned and message.offset() >= self._positions.get(place, 0):
-            self._positions[place] = message.offset()
-        self._trouble.clear()
+        partition = message.topic(), message.partition()
+        if partition in self._owned and message.offset() >= self._positions.get(partition, 0):
+            self._positions[partition] = message.offset()
+        self._errors_seen.clear()
 
     def _fail(self, message: Any, error: LibraryError) -> None:
         """Raise the error of a failed read; return if it can be ignored so far."""
@@ -281,7 +287,7 @@ class ConfluentConsumer:
         if code == LibraryError._MAX_POLL_EXCEEDED:  # the listener is told next that all partitions are lost
             return
         if code in UNREACHABLE or error.retriable():
-            self._trouble(error)
+            self._errors_seen(error)
             return
         if code == LibraryError._AUTO_OFFSET_RESET:
             partition = Partition(message.topic(), message.partition())
@@ -291,16 +297,16 @@ class ConfluentConsumer:
                 self._seek(partition, OFFSET_BEGINNING)
                 return
             raise PositionLostError(partition, self._positions[partition])
-        if code in FENCED | {LibraryError._FATAL} and self._may_be_us():
+        if code in FENCED | {LibraryError._FATAL} and self._may_have_fenced_ourselves():
             self._fenced = time.monotonic()
-            self._join_anew("fenced after an outage")
+            self._rejoin("fenced after an outage")
         raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
 
     def _check_reachable(self) -> None:
         """Raise if no broker has been reached for too long; reopen the handle if it has lost all brokers."""
-        down = self._trouble.down()
+        down = self._errors_seen.down()
         due = down > min(_DOWN, self._seconds, self._patience.seconds) and time.monotonic() > self._looking
-        if not due and not self._trouble.is_final:
+        if not due and not self._errors_seen.is_final:
             return
         if due:
             with contextlib.suppress(StaleGenerationError):  # the listener was told
@@ -317,11 +323,11 @@ class ConfluentConsumer:
 
     def pause(self) -> None:
         self._paused = True
-        self._consumer.pause(listed(self._owned))
+        self._consumer.pause(topic_partitions(self._owned))
 
     def resume(self) -> None:
         self._paused = False
-        self._consumer.resume(listed(self._owned))
+        self._consumer.resume(topic_partitions(self._owned))
 
     def assignment(self) -> set[Partition]:
         return set(self._owned)
@@ -349,10 +355,10 @@ class ConfluentConsumer:
             self._consumer.seek(target)
         except KafkaException as exception:
             if library_error(exception).code() != LibraryError._STATE:
-                raise self._trouble.explain(library_error(exception), "seeking failed") from exception
-            self._assign_anew(target)
+                raise self._errors_seen.explain(library_error(exception), "seeking failed") from exception
+            self._reassign(target)
 
-    def _assign_anew(self, target: TopicPartition) -> None:
+    def _reassign(self, target: TopicPartition) -> None:
         """Fetch a partition from an offset on if a seek fails because it is not being fetched.
 
         It has just been assigned, or the library has given it up, as it does permanently if its position
@@ -378,7 +384,9 @@ class ConfluentConsumer:
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         def ask(seconds: float) -> list[TopicPartition]:
-            found: list[TopicPartition] = self._consumer.committed(listed(partitions), timeout=seconds)
+            found: list[TopicPartition] = self._consumer.committed(
+                topic_partitions(partitions), timeout=seconds
+            )
             raise_first(found)
             return found
 
@@ -410,7 +418,7 @@ class ConfluentConsumer:
         if not partitions:
             return {}
         found = self._reader.offsets(partitions, start, seconds)
-        self._trouble.clear()
+        self._errors_seen.clear()
         if later := set(partitions) - set(found):
             found |= self._offsets_at(later, "latest", seconds)
         return found
@@ -418,13 +426,13 @@ class ConfluentConsumer:
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if not offsets:
             return
-        if self._trouble.down():  # the commit itself would wait for a minute
+        if self._errors_seen.down():  # the commit itself would wait for a minute
             self._ask("committing offsets failed", self._ask_anything)
-        wanted = noted(offsets, self.notes)
+        to_commit = with_notes(offsets, self.notes)
         consumer = self._consumer
 
         def commit(_seconds: float) -> None:
-            raise_first(consumer.commit(offsets=wanted, asynchronous=False))
+            raise_first(consumer.commit(offsets=to_commit, asynchronous=False))
 
         # Without a coordinator the library would wait forever.
         self._ask("committing offsets failed", commit)
@@ -440,21 +448,21 @@ class ConfluentConsumer:
             self._opened = self._open_reader()
         return self._opened
 
-    def _ask(self, doing: str, call: Callable[[float], Any], seconds: float | None = None) -> Any:
+    def _ask(self, action: str, call: Callable[[float], Any], seconds: float | None = None) -> Any:
         answer = calling(
             call,
             self._patience.deadline(self._seconds if seconds is None else seconds),
-            lambda error: self._explain(error, doing),
+            lambda error: self._explain(error, action),
             self._check_brokers,
             # The library's extension aborts if another thread calls it within a callback.
-            apart=not self._telling,
+            apart=not self._notifying,
         )
-        self._trouble.clear()
+        self._errors_seen.clear()
         return answer
 
-    def _explain(self, error: LibraryError, doing: str) -> Exception:
-        failure = self._trouble.explain(error, doing)
-        if isinstance(failure, FencedError) and self._may_be_us():
+    def _explain(self, error: LibraryError, action: str) -> Exception:
+        failure = self._errors_seen.explain(error, action)
+        if isinstance(failure, FencedError) and self._may_have_fenced_ourselves():
             return StaleGenerationError(failure.message)  # ``poll`` handles it
         return failure
 
@@ -464,7 +472,7 @@ class ConfluentConsumer:
         If made on our own handle within a callback, the library would forget that it is in one, and abort
         the process at the next callback of the same poll.
         """
-        if self._telling:
+        if self._notifying:
             self._reader.ask_anything(seconds)
         else:
             self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
@@ -474,10 +482,10 @@ class ConfluentConsumer:
     def _assigned(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if self._closed or consumer is not self._consumer:
             return
-        ours = [Partition(one.topic, one.partition) for one in partitions]
-        self._owned.update(ours)
-        self._starts = dict.fromkeys(ours)
-        self._tell(lambda listener: listener.assigned(ours))
+        owned = [Partition(one.topic, one.partition) for one in partitions]
+        self._owned.update(owned)
+        self._starts = dict.fromkeys(owned)
+        self._notify(lambda listener: listener.assigned(owned))
         starts, self._starts = self._starts, {}
         for one in partitions:
             if (offset := starts[Partition(one.topic, one.partition)]) is not None:
@@ -491,37 +499,37 @@ class ConfluentConsumer:
     def _revoked(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
-        ours = [Partition(one.topic, one.partition) for one in partitions]
-        if ours:
-            self._tell(lambda listener: listener.revoked(ours))
-        self._drop(ours, partitions)
+        owned = [Partition(one.topic, one.partition) for one in partitions]
+        if owned:
+            self._notify(lambda listener: listener.revoked(owned))
+        self._drop(owned, partitions)
 
     def _lost(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
-        ours = [Partition(one.topic, one.partition) for one in partitions]
-        self._tell_lost(ours)
-        self._drop(ours, partitions)
+        owned = [Partition(one.topic, one.partition) for one in partitions]
+        self._notify_lost(owned)
+        self._drop(owned, partitions)
 
-    def _drop(self, ours: list[Partition], partitions: list[TopicPartition]) -> None:
-        self._forget_all(ours)
+    def _drop(self, owned: list[Partition], partitions: list[TopicPartition]) -> None:
+        self._forget_all(owned)
         self._consumer.incremental_unassign(partitions)
 
-    def _tell_lost(self, ours: list[Partition]) -> None:
-        if ours:
-            self._tell(lambda listener: listener.lost(ours))
+    def _notify_lost(self, owned: list[Partition]) -> None:
+        if owned:
+            self._notify(lambda listener: listener.lost(owned))
 
-    def _tell(self, telling: Callable[[Listener], None]) -> None:
+    def _notify(self, notification: Callable[[Listener], None]) -> None:
         """Call the listener; keep its errors for ``poll``: raised here, the records read would be lost."""
         if self._listener is not None and not self._closed:
-            self._telling = True
+            self._notifying = True
             try:
-                telling(self._listener)
+                notification(self._listener)
             except BaseException as error:
                 if self._raised is None:
                     self._raised = error
             finally:
-                self._telling = False
+                self._notifying = False
 
     # Closing
 
@@ -536,7 +544,7 @@ class ConfluentConsumer:
         if self._closed:
             return
         self._closed = True
-        is_member = self._listener is not None and not self._trouble.down()
+        is_member = self._listener is not None and not self._errors_seen.down()
         closing = self._patience.closing
         if self._leave is None:
             bounded(self._consumer.close, closing)

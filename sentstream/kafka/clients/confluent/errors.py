@@ -25,7 +25,7 @@ from sentstream.errors import (
     TopicNotFoundError,
     one_line,
 )
-from sentstream.kafka.clients.api import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_coming_back
+from sentstream.kafka.clients.api import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_starting_up
 from sentstream.kafka.clients.patience import CHECKING, Deadline, Patience, watched
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ MOVING = _codes(
 _AGAIN = MOVING | UNREACHABLE - _codes("_DESTROY _TIMED_OUT _TIMED_OUT_QUEUE _ALL_BROKERS_DOWN")
 
 
-class Trouble:
+class ErrorCollector:
     """Collects the errors of ``error_cb``, since failing calls report only a timeout."""
 
     def __init__(self, verify: Callable[[], object]) -> None:
@@ -153,7 +153,7 @@ class Trouble:
         """Return for how many seconds no broker has been reached, according to the library."""
         return 0.0 if self._down_since is None else time.monotonic() - self._down_since
 
-    def explain(self, error: LibraryError, doing: str) -> Exception:
+    def explain(self, error: LibraryError, action: str) -> Exception:
         """Like ``converted``, but for an unreachable broker, give the collected reason if there is one."""
         if error.code() in UNREACHABLE:
             self.served()
@@ -165,17 +165,17 @@ class Trouble:
             except KafkaError as proof:
                 return proof
             self._reason = None
-            return _unreachable(f"{doing}: {_plain(error)}")
-        return converted(error, doing)
+            return _unreachable(f"{action}: {_plain(error)}")
+        return converted(error, action)
 
 
-def converted(error: LibraryError, doing: str) -> Exception:
-    """Return one of ``sentstream.errors``, or StaleGenerationError; ``doing`` says what failed."""
-    code, text = error.code(), f"{doing}: {_plain(error)}"
+def converted(error: LibraryError, action: str) -> Exception:
+    """Return one of ``sentstream.errors``, or StaleGenerationError; ``action`` says what failed."""
+    code, text = error.code(), f"{action}: {_plain(error)}"
     if code in STALE:
         return StaleGenerationError(text)
     if code == LibraryError.INCONSISTENT_GROUP_PROTOCOL:
-        return KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
+        return KafkaError(f"{action}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if code in AUTHENTICATION:
         return AuthenticationError(text, hint="check sasl.mechanism and sasl.jaas.config")
     if code in TLS:
@@ -236,14 +236,14 @@ def calling(
     looked = time.monotonic()
     while True:
         left = deadline.left()
-        most = left if check is None else min(left, CHECKING)
+        limit = left if check is None else min(left, CHECKING)
         try:
-            return call(max(0.01, most))
+            return call(max(0.01, limit))
         except KafkaException as exception:
             error = library_error(exception)
             again = error.retriable() or error.code() in _AGAIN
-            again |= error.code() == LibraryError._TIMED_OUT and most < left
-            again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_coming_back(error.str())
+            again |= error.code() == LibraryError._TIMED_OUT and limit < left
+            again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_starting_up(error.str())
             if not again or error.txn_requires_abort() or deadline.left() <= _BACKOFF:
                 raise failure(error) from exception
         if check is not None and time.monotonic() - looked >= CHECKING:
@@ -270,7 +270,7 @@ class Cluster:
 
 
 def missing(
-    handle: Any, partitions: Collection[Partition], cluster: Cluster, doing: str
+    handle: Any, partitions: Collection[Partition], cluster: Cluster, action: str
 ) -> TopicNotFoundError | None:
     """Return an error if the cluster keeps reporting that one of these partitions does not exist.
 
@@ -293,11 +293,11 @@ def missing(
         if gone is None:
             return None
         if settled.left() == 0:
-            return TopicNotFoundError(f"{doing}: there is no {gone}", hint="check the name, or create it")
+            return TopicNotFoundError(f"{action}: there is no {gone}", hint="check the name, or create it")
         time.sleep(_BACKOFF)
 
 
-def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) -> T:
+def opened(kind: Callable[..., T], config: Mapping[str, Any], collector: ErrorCollector) -> T:
     """Open one of the library's clients.
 
     Raises:
@@ -307,7 +307,7 @@ def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) 
     if (token := config.get("oauth_cb")) is not None:
         token("")  # an error within the library would not say why there is none
     try:
-        return kind({**config, "error_cb": trouble}, logger=LOGGER)
+        return kind({**config, "error_cb": collector}, logger=LOGGER)
     except KafkaException as exception:
         error = library_error(exception)
         if error.code() in AUTHENTICATION:
@@ -315,7 +315,7 @@ def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) 
         raise ClientConfigError(f"confluent-kafka rejects the settings: {_plain(error)}") from exception
 
 
-def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
+def await_broker(handle: Any, collector: ErrorCollector, deadline: Deadline) -> None:
     """Wait until one of the library's clients has reached a broker.
 
     Raises:
@@ -324,12 +324,12 @@ def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
     while True:
         try:
             handle.list_topics(ANY_TOPIC, timeout=max(0.01, deadline.slice(_PROBE)))
-            trouble.clear()
+            collector.clear()
             return
         except KafkaException as exception:
-            trouble.served()
-            if trouble.is_final or deadline.left() == 0:
-                failure = trouble.explain(library_error(exception), "no broker answers")
+            collector.served()
+            if collector.is_final or deadline.left() == 0:
+                failure = collector.explain(library_error(exception), "no broker answers")
                 if deadline.left() == 0 or not isinstance(failure, BrokerUnreachableError):
                     raise failure from exception
         time.sleep(_BACKOFF)
@@ -350,9 +350,9 @@ def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
     if _knows_brokers(handle, _PROBE):
         return False
     other = [fresh()]
-    there = _knows_brokers(other[0], 2 * _PROBE)
+    found_by_other = _knows_brokers(other[0], 2 * _PROBE)
     bounded(other.clear)  # runs the destructor, its only way to close
-    lost = there and not _knows_brokers(handle, _RECONNECTING)
+    lost = found_by_other and not _knows_brokers(handle, _RECONNECTING)
     if lost:
         LOGGER.warning("librdkafka has lost all brokers and is restarted")
     return lost

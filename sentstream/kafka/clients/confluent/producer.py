@@ -30,7 +30,7 @@ from sentstream.kafka.clients.confluent.errors import (
     TOO_LARGE,
     UNKNOWN,
     Cluster,
-    Trouble,
+    ErrorCollector,
     await_broker,
     bounded,
     calling,
@@ -39,7 +39,7 @@ from sentstream.kafka.clients.confluent.errors import (
     missing,
     opened,
 )
-from sentstream.kafka.clients.confluent.records import noted, sendable
+from sentstream.kafka.clients.confluent.records import sendable, with_notes
 from sentstream.kafka.clients.ending import Ending
 from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 from sentstream.kafka.clients.patience import watched
@@ -88,7 +88,7 @@ class ConfluentProducer:
         self._began: float | None = None
         self._sent: list[Outgoing] | None = None  # all of the open transaction; None once it has offsets
         self._broken = self._fenced = False  # unusable; permanently
-        self._trouble = Trouble(cluster.verify)
+        self._errors_seen = ErrorCollector(cluster.verify)
         self._handle: list[Any] = []
         self._build()
 
@@ -97,11 +97,11 @@ class ConfluentProducer:
         return self._handle[0]
 
     def _build(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._handle = [opened(LibraryProducer, self._config, self._trouble)]
-        self._trouble.serve = lambda: self._producer.poll(0)
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._handle = [opened(LibraryProducer, self._config, self._errors_seen)]
+        self._errors_seen.serve = lambda: self._producer.poll(0)
         try:
-            await_broker(self._producer, self._trouble, self._patience.deadline(self._cluster.seconds))
+            await_broker(self._producer, self._errors_seen, self._patience.deadline(self._cluster.seconds))
             if self._coordinator is not None:
                 self._ending.look(self._coordinator.describe())
                 calling(
@@ -109,7 +109,7 @@ class ConfluentProducer:
                     self._patience.deadline(self._seconds),
                     self._not_started,
                 )
-                self._ending.renewed(self._who())
+                self._ending.renewed(self._current_identity())
         except BaseException:
             self._broken = True
             self._destroy()
@@ -117,33 +117,33 @@ class ConfluentProducer:
         self._broken, self._began, self._sent = False, None, None
 
     def _not_started(self, error: LibraryError) -> Exception:
-        doing = f"{self._name}, starting"
+        action = f"{self._name}, starting"
         if error.code() == LibraryError.CONCURRENT_TRANSACTIONS:
-            return BrokerUnreachableError(f"{doing}: its last transaction is still ending")
-        return self._trouble.explain(error, doing)
+            return BrokerUnreachableError(f"{action}: its last transaction is still ending")
+        return self._errors_seen.explain(error, action)
 
-    def _who(self) -> tuple[int, int] | None:
+    def _current_identity(self) -> tuple[int, int] | None:
         """Return our producer id and epoch, from the coordinator, since the library does not expose them."""
         found = None if self._coordinator is None else self._coordinator.describe()
-        return None if found is None else found.who
+        return None if found is None else found.identity
 
     # Transactions
 
     def begin(self) -> None:
-        self._mend()
+        self._rebuild_if_unusable()
         self._call("begin", lambda _: self._producer.begin_transaction())
         self._began, self._sent = time.monotonic(), []
         self._ending.begun()
 
     def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
-        self._mend()
+        self._rebuild_if_unusable()
         failed = self._try(messages)
         while suspects := self._suspects(messages, failed):
             if not self._transactional:  # the other records are already written
                 self._rebuild_for_smaller_batches(failed[suspects[0]])
-                again = self._try([messages[place] for place in suspects])
-                failed = {place: error for place, error in failed.items() if place not in suspects}
-                failed |= {suspects[place]: error for place, error in again.items()}
+                again = self._try([messages[index] for index in suspects])
+                failed = {index: error for index, error in failed.items() if index not in suspects}
+                failed |= {suspects[index]: error for index, error in again.items()}
             elif self._sent is None:
                 self._shrink(failed[suspects[0]])
                 self._broken = True
@@ -154,7 +154,7 @@ class ConfluentProducer:
                 self.begin()
                 failed = self._try([*before, *messages])
                 self._sent = before
-                failed = {place - len(before): error for place, error in failed.items()}
+                failed = {index - len(before): error for index, error in failed.items()}
         if failed:
             return self._refusals(messages, failed)
         if self._sent is not None:
@@ -162,11 +162,11 @@ class ConfluentProducer:
         return []
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        wanted = noted(offsets, self.notes)
+        to_commit = with_notes(offsets, self.notes)
         patience = min(self._seconds, self._transaction_seconds, _ADDING)
 
         def add(seconds: float) -> None:
-            self._producer.send_offsets_to_transaction(wanted, group, seconds)
+            self._producer.send_offsets_to_transaction(to_commit, group, seconds)
 
         def call() -> None:  # in one attempt: after a timeout, the library requires an abort
             self._call("adding offsets", add, patience, check=None)
@@ -194,7 +194,7 @@ class ConfluentProducer:
             try:
                 self._call("abort", self._abort_soon, check=self._check_brokers)
                 self._ending.ended(committed=False)
-                self._ending.who = self._who()  # the library may have raised the epoch
+                self._ending.identity = self._current_identity()  # the library may have raised the epoch
             except (StaleGenerationError, KafkaError):
                 self._broken = True
         self._began = self._sent = None
@@ -203,12 +203,12 @@ class ConfluentProducer:
             self._broken = True
         if self._broken:
             with contextlib.suppress(BrokerUnreachableError):  # the next send raises it
-                self._mend()
+                self._rebuild_if_unusable()
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
         if self._coordinator is None or self._began is not None or self._fenced:
             return False
-        self._mend()
+        self._rebuild_if_unusable()
         return self._coordinator.end_again(self._ending, group, partitions)
 
     def close(self) -> None:
@@ -240,11 +240,11 @@ class ConfluentProducer:
         if size <= 1:
             return []
         return [
-            place
-            for place, error in sorted(failed.items())
+            index
+            for index, error in sorted(failed.items())
             if error.code() in REFUSED | DRAGGED
-            and place >= 0
-            and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[place]) <= size)
+            and index >= 0
+            and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[index]) <= size)
         ]
 
     def _commit_soon(self, seconds: float) -> None:
@@ -269,7 +269,7 @@ class ConfluentProducer:
         self._destroy()
         self._build()
 
-    def _mend(self) -> None:
+    def _rebuild_if_unusable(self) -> None:
         """Rebuild the producer if it is unusable."""
         if self._broken and not self._fenced:
             self._destroy()
@@ -278,12 +278,12 @@ class ConfluentProducer:
     def _produce(self, messages: Sequence[Outgoing], failed: dict[int, LibraryError]) -> None:
         """Pass all messages to the library; errors are added to ``failed``, now or later, by index."""
 
-        def report(place: int, error: LibraryError | None, _message: object) -> None:
+        def report(index: int, error: LibraryError | None, _message: object) -> None:
             if error is not None:
-                failed[place] = error
+                failed[index] = error
 
         produce, poll, partial = self._producer.produce, self._producer.poll, functools.partial
-        for place, (topic, key, value, headers, timestamp, partition) in enumerate(messages):
+        for index, (topic, key, value, headers, timestamp, partition) in enumerate(messages):
             while True:
                 try:
                     produce(
@@ -291,7 +291,7 @@ class ConfluentProducer:
                         value,
                         key,
                         -1 if partition is None else partition,
-                        partial(report, place),
+                        partial(report, index),
                         None,
                         timestamp or 0,
                         sendable(headers) if headers else None,
@@ -301,11 +301,11 @@ class ConfluentProducer:
                         poll(0.1)
                         continue
                     too_large = "it is larger than buffer.memory"
-                    failed[place] = LibraryError(LibraryError.MSG_SIZE_TOO_LARGE, too_large)
+                    failed[index] = LibraryError(LibraryError.MSG_SIZE_TOO_LARGE, too_large)
                 except KafkaException as exception:
-                    failed[place] = library_error(exception)
+                    failed[index] = library_error(exception)
                 break
-            if place % _SERVE == 0:
+            if index % _SERVE == 0:
                 poll(0)
             if failed and self._is_lost(failed):
                 return
@@ -339,16 +339,16 @@ class ConfluentProducer:
     def _refusals(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[Refusal]:
         """Return the records that were refused; raise if the failure has another cause."""
         refusals = [
-            Refusal(place, *_refused_for(error))
-            for place, error in sorted(failed.items())
-            if error.code() in REFUSED and place >= 0
+            Refusal(index, *_refused_for(error))
+            for index, error in sorted(failed.items())
+            if error.code() in REFUSED and index >= 0
         ]
         if refusals and self._transactional:
             self._broken = True  # its sequence numbers have a gap from now on
             return self._with_reasons(messages, refusals)  # the others failed with them
-        for place, error in sorted(failed.items()):
-            if error.code() not in PURGED and (error.code() not in REFUSED or place < 0):
-                raise self._undeliverable(messages[max(place, 0)], error)
+        for index, error in sorted(failed.items()):
+            if error.code() not in PURGED and (error.code() not in REFUSED or index < 0):
+                raise self._undeliverable(messages[max(index, 0)], error)
         if not refusals:  # all were purged for another reason, which this call raises
             self._call("sending", lambda _: self._producer.begin_transaction())
         return self._with_reasons(messages, refusals)
@@ -358,50 +358,52 @@ class ConfluentProducer:
         asked = [refusal for refusal in refusals if refusal.cause != "size"]
         if not asked:
             return refusals
-        reasons = self._ask_reasons([messages[refusal.place] for refusal in asked])
-        said = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
-        return [each._replace(reason=said.get(each.place, each.reason)) for each in refusals]
+        reasons = self._ask_reasons([messages[refusal.position] for refusal in asked])
+        explained = {
+            refusal.position: reason for refusal, reason in zip(asked, reasons, strict=True) if reason
+        }
+        return [each._replace(reason=explained.get(each.position, each.reason)) for each in refusals]
 
     def _undeliverable(self, message: Outgoing, error: LibraryError) -> Exception:
-        doing = f"sending to topic {message.topic}"
+        action = f"sending to topic {message.topic}"
         if error.code() in UNKNOWN:
             wanted = [Partition(message.topic, message.partition or 0)]
-            if (gone := missing(self._producer, wanted, self._cluster, doing)) is not None:
+            if (gone := missing(self._producer, wanted, self._cluster, action)) is not None:
                 return gone
-        return self._failure(error, doing)
+        return self._failure(error, action)
 
     def _call(
         self,
-        doing: str,
+        action: str,
         call: Callable[[float], Any],
         seconds: float | None = None,
         check: Callable[[], None] | None = None,
     ) -> None:
         deadline = self._patience.deadline(self._seconds if seconds is None else seconds)
-        calling(call, deadline, lambda error: self._failure(error, f"{self._name}, {doing}"), check)
+        calling(call, deadline, lambda error: self._failure(error, f"{self._name}, {action}"), check)
 
     @property
     def _name(self) -> str:
         return f"transactional.id {self._config['transactional.id']}" if self._transactional else "producer"
 
-    def _failure(self, error: LibraryError, doing: str) -> Exception:
+    def _failure(self, error: LibraryError, action: str) -> Exception:
         """Return the error to raise, and note whether the library's producer is still usable."""
         self._broken |= error.fatal()
         if error.code() in FENCED and error.fatal():
             if self._is_expired():
-                return StaleGenerationError(f"{doing}: it took longer than transaction.timeout.ms")
+                return StaleGenerationError(f"{action}: it took longer than transaction.timeout.ms")
             self._fenced = True
             return FencedError(
-                f"{doing}: another producer with our transactional.id has taken over",
+                f"{action}: another producer with our transactional.id has taken over",
                 hint="run only one instance under each name",
             )
         if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
-            return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out who it was
-        failure = self._trouble.explain(error, doing)
+            return StaleGenerationError(f"{action}: {error.str()}")  # the consumer finds out who it was
+        failure = self._errors_seen.explain(error, action)
         if self._transactional and error.txn_requires_abort() and error.code() in MOVING:
-            return StaleGenerationError(f"{doing}: {error.str()}")
+            return StaleGenerationError(f"{action}: {error.str()}")
         if isinstance(failure, BrokerUnreachableError) or error.code() == LibraryError._MSG_TIMED_OUT:
-            return self._undelivered(f"{doing}: {error.str()}")
+            return self._undelivered(f"{action}: {error.str()}")
         doomed = self._transactional and (error.fatal() or error.txn_requires_abort())
         if type(failure) is KafkaError and doomed:
             return StaleGenerationError(failure.message)
@@ -415,11 +417,11 @@ class ConfluentProducer:
         """
         if self._began is None or time.monotonic() - self._began < self._transaction_seconds:
             return False
-        ours = self._ending.who
+        identity = self._ending.identity
         now = None if self._coordinator is None else self._coordinator.glance()
-        if ours is None or now is None:
+        if identity is None or now is None:
             return True  # decide by age
-        return now.is_aborted and now.who == (ours[0], ours[1] + 1)
+        return now.is_aborted and now.identity == (identity[0], identity[1] + 1)
 
     def _undelivered(self, message: str) -> UnacknowledgedError:
         return UnacknowledgedError(
@@ -432,7 +434,7 @@ class ConfluentProducer:
         The destructor may hang without a broker, so it runs in a thread, and no other reference may remain.
         """
         handle, self._handle = self._handle, []
-        self._trouble.serve = None
+        self._errors_seen.serve = None
 
         def destroy() -> None:
             try:

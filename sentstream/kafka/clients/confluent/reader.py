@@ -17,7 +17,7 @@ from sentstream.kafka.clients.confluent.errors import (
     UNKNOWN,
     UNREADABLE,
     Cluster,
-    Trouble,
+    ErrorCollector,
     bounded,
     calling,
     converted,
@@ -44,9 +44,9 @@ class Reader:
         self._open()
 
     def _open(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._consumer = opened(LibraryConsumer, self._config, self._trouble)
-        self._trouble.serve = functools.partial(self._consumer.poll, 0)
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._consumer = opened(LibraryConsumer, self._config, self._errors_seen)
+        self._errors_seen.serve = functools.partial(self._consumer.poll, 0)
 
     def _check_brokers(self) -> None:
         """Reopen the handle if the library has lost all brokers."""
@@ -55,7 +55,7 @@ class Reader:
             self._open()
 
     def offsets(
-        self, partitions: Collection[Partition], at: StartAt, seconds: float | None = None
+        self, partitions: Collection[Partition], start: StartAt, seconds: float | None = None
     ) -> dict[Partition, int]:
         """Return offsets as ``records.offsets`` does, within ``seconds`` or the default time.
 
@@ -63,21 +63,25 @@ class Reader:
             TopicNotFoundError: The cluster knows no such topic or partition.
             BrokerUnreachableError: No answer in time.
         """
-        doing = f"asking for the offsets of {_names(partitions)} failed"
+        action = f"asking for the offsets of {_names(partitions)} failed"
         deadline = self._cluster.patience.deadline(self._seconds if seconds is None else seconds)
 
         def ask(left: float) -> dict[Partition, int]:
             try:
-                return offsets(self._consumer, partitions, at, left)
+                return offsets(self._consumer, partitions, start, left)
             except KafkaException as exception:
                 if library_error(exception).code() in UNKNOWN:
-                    error = missing(self._consumer, partitions, self._cluster, doing)
+                    error = missing(self._consumer, partitions, self._cluster, action)
                     if error is not None:
                         raise error from exception
                 raise
 
         return calling(
-            ask, deadline, lambda error: self._trouble.explain(error, doing), self._check_brokers, apart=True
+            ask,
+            deadline,
+            lambda error: self._errors_seen.explain(error, action),
+            self._check_brokers,
+            apart=True,
         )
 
     def ask_anything(self, seconds: float) -> None:
@@ -88,24 +92,24 @@ class Reader:
         """
         self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
 
-    def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
-        """Return up to ``most`` committed records from an offset on; [] at the end."""
+    def read(self, partition: Partition, offset: int, limit: int) -> list[StoredRecord]:
+        """Return up to ``limit`` committed records from an offset on; [] at the end."""
         begin = self.offsets([partition], "earliest")[partition]
         self._consumer.assign([TopicPartition(*partition, max(offset, begin))])
         deadline = time.monotonic() + self._seconds
         records: list[StoredRecord] = []
         try:
-            while len(records) < most:
+            while len(records) < limit:
                 first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
                 if first is None:
                     if time.monotonic() >= deadline:
                         timeout = LibraryError(LibraryError._TIMED_OUT)
-                        raise self._trouble.explain(timeout, f"reading {partition.topic} failed")
+                        raise self._errors_seen.explain(timeout, f"reading {partition.topic} failed")
                     continue
-                for message in [first, *self._consumer.consume(max(1, most - len(records) - 1), 0)]:
+                for message in [first, *self._consumer.consume(max(1, limit - len(records) - 1), 0)]:
                     if self._is_end(message, partition):
                         return records
-                    if message.error() is None and len(records) < most:
+                    if message.error() is None and len(records) < limit:
                         records.append(stored(message))
             return records
         finally:

@@ -75,25 +75,25 @@ def _key(key: str) -> str:
 
 
 def offsets(
-    consumer: Consumer, partitions: Collection[Partition], at: StartAt, seconds: float
+    consumer: Consumer, partitions: Collection[Partition], start: StartAt, seconds: float
 ) -> dict[Partition, int]:
-    """Return the offsets at ``at``, with one request per broker; a time after the last record is left out.
+    """Return the offsets at ``start``, with one request per broker; a time after the last record is left out.
 
     The latest is the last stable offset, since all our consumers read committed records.
     """
-    code = at if isinstance(at, int) else {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}[at]
+    code = start if isinstance(start, int) else {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}[start]
     wanted = [TopicPartition(topic, partition, code) for topic, partition in partitions]
     found = consumer.offsets_for_times(wanted, timeout=seconds)
     raise_first(found)
     return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
 
-def noted(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
+def with_notes(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
     """Return offsets as librdkafka commits them, with the notes of their topics as metadata."""
     return [TopicPartition(*each, offset, notes.get(each.topic, "")) for each, offset in offsets.items()]
 
 
-def listed(partitions: Collection[Place]) -> list[TopicPartition]:
+def topic_partitions(partitions: Collection[Place]) -> list[TopicPartition]:
     """Return partitions as the library's objects."""
     return [TopicPartition(topic, partition) for topic, partition in partitions]
 

@@ -42,5 +42,5 @@ def reasons(settings: Settings, transactional_id: str, messages: Sequence[Outgoi
         producer = PythonProducer(open_, config, settings)
         with contextlib.closing(producer):
             producer.begin()
-            found = {refusal.place: refusal.reason for refusal in producer.send(messages)}
+            found = {refusal.position: refusal.reason for refusal in producer.send(messages)}
     return [found.get(index) for index in range(len(messages))]

@@ -145,9 +145,9 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
 def _numbers(settings: Settings, names: Mapping[str, tuple[str, int, int]]) -> dict[str, int]:
     """Return the settings of ``names`` that are set, within librdkafka's limits; Java's -1 becomes 0."""
     return {
-        theirs: max(low, min(settings.integer(ours, 0), high))
-        for ours, (theirs, low, high) in names.items()
-        if settings.text(ours) is not None
+        option: max(low, min(settings.integer(name, 0), high))
+        for name, (option, low, high) in names.items()
+        if settings.text(name) is not None
     }
 
 
@@ -160,10 +160,10 @@ def _security(settings: Settings) -> dict[str, Any]:
             suites = access.context.get_ciphers()
             names = [suite["name"] for suite in suites if suite["protocol"] != "TLSv1.3"]
             config["ssl.cipher.suites"] = ":".join(names)
-    if (who := access.login) is not None:
-        config["sasl.mechanism"] = who.mechanism
-        if (token := who.token) is not None:
-            extensions = dict(who.extensions)
+    if (login := access.login) is not None:
+        config["sasl.mechanism"] = login.mechanism
+        if (token := login.token) is not None:
+            extensions = dict(login.extensions)
 
             def give(_config: str) -> tuple[str, float, str, dict[str, str]]:
                 value, expires_at, principal = token()
@@ -171,7 +171,7 @@ def _security(settings: Settings) -> dict[str, Any]:
 
             config["oauth_cb"] = give
         else:
-            config |= {"sasl.username": who.username, "sasl.password": who.password}
+            config |= {"sasl.username": login.username, "sasl.password": login.password}
     return config
 
 

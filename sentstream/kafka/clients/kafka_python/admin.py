@@ -14,7 +14,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from sentstream.errors import SentstreamError
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.clients.api import Origin, Partition, PositionLostError, Record, is_coming_back
+from sentstream.kafka.clients.api import Origin, Partition, PositionLostError, Record, is_starting_up
 from sentstream.kafka.clients.kafka_python.consumer import PythonConsumer
 from sentstream.kafka.clients.kafka_python.errors import retried, translated
 from sentstream.kafka.clients.patience import Patience
@@ -63,16 +63,16 @@ class PythonAdmin:
         return self._retried(ask, "topics")
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
-        wanted = {
+        request = {
             topic: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs or {})}
         }
 
         def attempt() -> None:
-            answer = self._admin.create_topics(wanted, raise_errors=False)["topics"][0]
+            answer = self._admin.create_topics(request, raise_errors=False)["topics"][0]
             error = kafka.for_code(answer["error_code"])
             if error is kafka.TopicAuthorizationFailedError:
                 raise error({topic})
-            if error is kafka.InvalidReplicationFactorError and is_coming_back(answer["error_message"] or ""):
+            if error is kafka.InvalidReplicationFactorError and is_starting_up(answer["error_message"] or ""):
                 raise kafka.NodeNotReadyError(answer["error_message"])
             if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
                 raise error(answer["error_message"])
@@ -93,21 +93,25 @@ class PythonAdmin:
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         if not partitions:
             return {}
-        wanted = {group: [TopicPartition(*each) for each in partitions]}
+        request = {group: [TopicPartition(*each) for each in partitions]}
 
         def attempt() -> Any:
             try:
-                return self._admin.list_group_offsets(wanted)
+                return self._admin.list_group_offsets(request)
             except kafka.GroupAuthorizationFailedError as error:  # so that the message names only the group
                 raise kafka.GroupAuthorizationFailedError(group) from error
 
         found = self._retried(attempt, f"offsets of group {group}")
-        return {Partition(*each): at.offset for each, at in found.get(group, {}).items() if at.offset >= 0}
+        return {
+            Partition(*each): stored_offset.offset
+            for each, stored_offset in found.get(group, {}).items()
+            if stored_offset.offset >= 0
+        }
 
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return self._consumer().end_offsets(partitions)
 
-    def read(self, partition: Partition, offset: int, most: int) -> Sequence[Record]:
+    def read(self, partition: Partition, offset: int, limit: int) -> Sequence[Record]:
         consumer = self._consumer()
         end = consumer.end_offsets([partition])[partition]
         offset = max(offset, consumer.beginning_offsets([partition])[partition])
@@ -115,7 +119,7 @@ class PythonAdmin:
         deadline = self._patience.deadline(self._seconds)
         while consumer.positions().get(partition, offset) < end and deadline.left() > 0:
             try:
-                if records := consumer.poll(_POLL_SECONDS, most):
+                if records := consumer.poll(_POLL_SECONDS, limit):
                     return records
             except PositionLostError:  # deleted in the meantime
                 consumer.seek({partition: consumer.beginning_offsets([partition])[partition]})
@@ -148,16 +152,16 @@ class PythonAdmin:
                 raise error()
             yield topic
 
-    def _retried(self, action: Callable[[], T], doing: str) -> T:
-        with self._errors(doing):
+    def _retried(self, action: Callable[[], T], description: str) -> T:
+        with self._errors(description):
             return retried(action, self._patience.deadline(self._seconds), self._backoff / 1000)
 
     @contextmanager
-    def _errors(self, doing: str) -> Generator[None, None, None]:
+    def _errors(self, action: str) -> Generator[None, None, None]:
         try:
             yield
         except (kafka.KafkaError, SentstreamError) as error:
-            raise translated(error, doing) from error
+            raise translated(error, action) from error
 
 
 def _topic_id(found: object) -> str:

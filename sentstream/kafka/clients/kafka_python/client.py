@@ -48,8 +48,8 @@ class PythonClient:
     def check(self) -> None:
         reach(self._settings)
 
-    def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
-        config = consumer_config(self._settings, most)
+    def consumer(self, group: str, *, instance: str | None, limit: int) -> Consumer:
+        config = consumer_config(self._settings, limit)
         config |= {"group_id": group, "group_instance_id": instance}
         return PythonConsumer(self._open, config, self._settings, self._patience)
 
@@ -93,17 +93,17 @@ def opened(kind: Callable[..., T], settings: Settings, config: dict[str, Any]) -
     Raises:
         kafka.errors.KafkaError: The constructor failed.
     """
-    made: list[Any] = []
+    created: list[Any] = []
 
     def connections(**configs: Any) -> Any:
         timeout = settings.integer("socket.connection.setup.timeout.ms", 10_000)
-        made.append(KafkaNetClient(socket_connection_setup_timeout_ms=timeout, **configs))
-        return made[-1]
+        created.append(KafkaNetClient(socket_connection_setup_timeout_ms=timeout, **configs))
+        return created[-1]
 
     try:
         return kind(**config, kafka_client=connections)
     except BaseException:
-        for each in made:
+        for each in created:
             with suppress(Exception):
                 each.close()
         raise

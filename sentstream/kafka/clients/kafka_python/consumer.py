@@ -30,7 +30,7 @@ from sentstream.kafka.clients.api import (
 from sentstream.kafka.clients.kafka_python.errors import retried, translated
 from sentstream.kafka.clients.kafka_python.membership import Coordinator, Relay
 from sentstream.kafka.clients.kafka_python.records import CarefulFetcher
-from sentstream.kafka.clients.kafka_python.succession import clear_place
+from sentstream.kafka.clients.kafka_python.succession import remove_predecessor
 from sentstream.kafka.clients.patience import Patience
 
 T = TypeVar("T")
@@ -42,12 +42,12 @@ _TOPIC_SECONDS = 3.0  # until a topic that the brokers do not know is reported a
 _RECORD_BYTES = 1024  # a generous tweet with its key and headers
 
 
-def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
+def consumer_config(settings: Settings, limit: int) -> dict[str, Any]:
     """Return the options of kafka-python's consumer, except for connection and group.
 
     Args:
         settings: The client's settings.
-        most: The largest poll expected; a fetch of one partition should hold that many records.
+        limit: The largest poll expected; a fetch of one partition should hold that many records.
     """
     config = {
         "allow_auto_create_topics": False,
@@ -61,10 +61,10 @@ def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
         "heartbeat_interval_ms": settings.integer("heartbeat.interval.ms", 3000),
         "isolation_level": "read_committed",
         "max_partition_fetch_bytes": settings.integer(
-            "max.partition.fetch.bytes", max(1 << 20, most * _RECORD_BYTES)
+            "max.partition.fetch.bytes", max(1 << 20, limit * _RECORD_BYTES)
         ),
         "max_poll_interval_ms": settings.integer("max.poll.interval.ms", 300_000),
-        "max_poll_records": most,
+        "max_poll_records": limit,
         "metrics_enabled": False,
         "partition_assignment_strategy": (CooperativeStickyAssignor,),
         "retry_backoff_ms": settings.integer("retry.backoff.ms", 100),
@@ -106,7 +106,7 @@ class PythonConsumer:
         self._relay = Relay(listener, self._consumer, self._hold)
         with self._errors("subscribe"):
             if self._group is not None and self._instance is not None:
-                self._clear_place(self._group, self._instance, topics)
+                self._remove_predecessor(self._group, self._instance, topics)
             self._consumer.subscribe(list(topics), listener=self._relay)
             self._await_topics(topics)
 
@@ -116,10 +116,10 @@ class PythonConsumer:
             self._consumer.assign([TopicPartition(*partition)])
             self._consumer.seek(TopicPartition(*partition), offset)
 
-    def poll(self, seconds: float, most: int) -> Sequence[Record]:
+    def poll(self, seconds: float, limit: int) -> Sequence[Record]:
         relay = self._relay
         try:
-            found = self._consumer.poll(timeout_ms=max(0, seconds * 1000), max_records=most)
+            found = self._consumer.poll(timeout_ms=max(0, seconds * 1000), max_records=limit)
         except UnreadableRecordError as error:
             raise self._within_log(error) from error
         except kafka.OffsetOutOfRangeError as error:
@@ -171,12 +171,12 @@ class PythonConsumer:
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         if not partitions:
             return {}
-        wanted = [TopicPartition(*each) for each in partitions]
+        request = [TopicPartition(*each) for each in partitions]
         began = time.monotonic()
 
         def ask() -> Any:
             try:
-                return self._fetch_committed(wanted)
+                return self._fetch_committed(request)
             except kafka.UnstableOffsetCommitError as error:
                 if time.monotonic() - began >= min(self._seconds, PENDING):
                     raise StaleGenerationError(OFFSETS_PENDING) from error
@@ -185,8 +185,13 @@ class PythonConsumer:
         with self._errors("committed offsets"):
             found = self._retried(ask)
         # librdkafka commits metadata with the zero byte of its C string.
-        self.found.update({Partition(*each): (at.metadata or "").rstrip("\0") for each, at in found.items()})
-        return {Partition(*each): at.offset for each, at in found.items()}
+        self.found.update(
+            {
+                Partition(*each): (stored_offset.metadata or "").rstrip("\0")
+                for each, stored_offset in found.items()
+            }
+        )
+        return {Partition(*each): stored_offset.offset for each, stored_offset in found.items()}
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return self._offsets(partitions, "beginning_offsets")
@@ -202,21 +207,21 @@ class PythonConsumer:
         ends = self.end_offsets(partitions)
         if start == "latest" or not ends:
             return ends
-        wanted = {TopicPartition(*each): start for each in partitions}
+        request = {TopicPartition(*each): start for each in partitions}
         with self._errors("offsets of a time"):
-            found = self._retried(lambda: self._consumer.offsets_for_times(wanted, timeout_ms=self._ms))
+            found = self._retried(lambda: self._consumer.offsets_for_times(request, timeout_ms=self._ms))
         # Records that are not committed yet have offsets too; these are cut to the end.
         return {
-            Partition(*each): end if at is None else min(at.offset, end)
-            for each, at in found.items()
+            Partition(*each): end if stored_offset is None else min(stored_offset.offset, end)
+            for each, stored_offset in found.items()
             for end in (ends[Partition(*each)],)
         }
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if offsets:
             with self._errors("commit"):
-                wanted = stored(offsets, self.notes)
-                self._retried(lambda: self._consumer.commit(wanted, timeout_ms=self._ms))
+                to_commit = stored(offsets, self.notes)
+                self._retried(lambda: self._consumer.commit(to_commit, timeout_ms=self._ms))
 
     def group(self) -> Any:
         return self._consumer.group_metadata()
@@ -276,10 +281,10 @@ class PythonConsumer:
                 following = min(following, end)
         return UnreadableRecordError(partition, error.offset, following, error.reason)
 
-    def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
+    def _remove_predecessor(self, group: str, instance: str, topics: Collection[str]) -> None:
         admin = self._open(KafkaAdminClient, {"retry_backoff_ms": self._config["retry_backoff_ms"]})
         try:
-            self._retried(lambda: clear_place(admin, group, instance, topics))
+            self._retried(lambda: remove_predecessor(admin, group, instance, topics))
         finally:
             admin.close()
 
@@ -326,7 +331,7 @@ class PythonConsumer:
             if number not in cluster.partitions_for_topic(topic):
                 raise TopicNotFoundError(f"topic {topic} has no partition {number}")
 
-    def _fetch_committed(self, wanted: list[TopicPartition]) -> Any:
+    def _fetch_committed(self, request: list[TopicPartition]) -> Any:
         consumer = self._consumer
         coordinator, manager, net = consumer._coordinator, consumer._manager, consumer._net
         if not net.run(coordinator.ensure_coordinator_ready_async, self._ms):
@@ -334,7 +339,7 @@ class PythonConsumer:
             raise kafka.CoordinatorNotAvailableError()
 
         async def ask() -> Any:  # the public method hides why it has to wait
-            asked = net.call_soon_with_future(coordinator._send_offset_fetch_request, wanted)
+            asked = net.call_soon_with_future(coordinator._send_offset_fetch_request, request)
             return await manager.wait_for(asked, self._ms)
 
         try:
@@ -389,13 +394,13 @@ class PythonConsumer:
             if self._second is None:
                 alone = self._group is None
                 self._second = self._consumer if alone else self._open(KafkaConsumer, self._groupless())
-            ask, wanted = getattr(self._second, verb), [TopicPartition(*each) for each in partitions]
+            ask, request = getattr(self._second, verb), [TopicPartition(*each) for each in partitions]
             timeout = self._ms if seconds is None else 1000 * seconds
-            found = self._retried(lambda: ask(wanted, timeout_ms=timeout), seconds)
+            found = self._retried(lambda: ask(request, timeout_ms=timeout), seconds)
         return {Partition(*each): offset for each, offset in found.items()}
 
     def _groupless(self) -> dict[str, Any]:
-        return {name: what for name, what in self._config.items() if not name.startswith("group_")}
+        return {name: value for name, value in self._config.items() if not name.startswith("group_")}
 
     @property
     def _name(self) -> str:
@@ -405,11 +410,11 @@ class PythonConsumer:
         return translated(error, self._name)
 
     @contextmanager
-    def _errors(self, doing: str) -> Generator[None, None, None]:
+    def _errors(self, action: str) -> Generator[None, None, None]:
         try:
             yield
         except kafka.KafkaError as error:
-            raise translated(error, f"{self._name}, {doing}") from error
+            raise translated(error, f"{self._name}, {action}") from error
 
 
 def stored(

@@ -82,54 +82,54 @@ def root(error: BaseException) -> BaseException:
 
 
 def translated(
-    error: BaseException, doing: str, *, gone: type[errors.KafkaError] = errors.BrokerUnreachableError
+    error: BaseException, action: str, *, gone: type[errors.KafkaError] = errors.BrokerUnreachableError
 ) -> Exception:
     """Return sentstream's error for one of kafka-python's.
 
     Args:
         error: kafka-python's error.
-        doing: What was attempted, to begin the message with: ``group g``, ``topic t``.
+        action: What was attempted, to begin the message with: ``group g``, ``topic t``.
         gone: The class to use when retries ran out because no broker answered.
     """
     error = root(error)
-    said = _said(error)
+    text = _message_of(error)
     if isinstance(error, errors.SentstreamError | StaleGenerationError):
         return error
     if isinstance(error, _STALE):
-        return StaleGenerationError(f"{doing}: {said}")
+        return StaleGenerationError(f"{action}: {text}")
     if isinstance(error, kafka.FencedInstanceIdError):
         return errors.FencedError(
-            f"{doing}: another member with our group.instance.id has taken over",
+            f"{action}: another member with our group.instance.id has taken over",
             hint="run only one instance under each name",
         )
     if isinstance(error, FENCED):
         return errors.FencedError(
-            f"{doing}: another producer with our transactional.id has taken over",
+            f"{action}: another producer with our transactional.id has taken over",
             hint="run only one instance under each name",
         )
     if isinstance(error, kafka.InconsistentGroupProtocolError):
-        return errors.KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
+        return errors.KafkaError(f"{action}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if isinstance(error, kafka.AuthorizationError):
-        return errors.AuthorizationError(f"not allowed: {_forbidden(error, doing)}", hint="ask for an ACL")
+        return errors.AuthorizationError(f"not allowed: {_forbidden(error, action)}", hint="ask for an ACL")
     if isinstance(error, kafka.SaslAuthenticationFailedError | kafka.UnsupportedSaslMechanismError):
-        return errors.AuthenticationError(f"{doing}: the broker rejects the login: {said}")
+        return errors.AuthenticationError(f"{action}: the broker rejects the login: {text}")
     if isinstance(error, kafka.InvalidTopicError):
-        return errors.TopicNotFoundError(f"{doing}: not a valid topic name")
+        return errors.TopicNotFoundError(f"{action}: not a valid topic name")
     if isinstance(error, kafka.InvalidTransactionTimeoutError):
         return errors.ClientConfigError(
-            f"{doing}: transaction.timeout.ms is larger than the broker allows",
+            f"{action}: transaction.timeout.ms is larger than the broker allows",
             hint="lower it, or raise the broker's transaction.max.timeout.ms",
         )
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
-        return errors.TopicNotFoundError(f"{doing}: no such topic or partition")
+        return errors.TopicNotFoundError(f"{action}: no such topic or partition")
     if isinstance(error, kafka.KafkaConfigurationError):
-        return errors.ClientConfigError(f"{doing}: {said}")
+        return errors.ClientConfigError(f"{action}: {text}")
     if isinstance(error, kafka.RetriableError):
-        return gone(f"{doing}: no answer from the broker for too long ({said})")
-    return errors.KafkaError(f"{doing}: {said}")
+        return gone(f"{action}: no answer from the broker for too long ({text})")
+    return errors.KafkaError(f"{action}: {text}")
 
 
-def _said(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     """Return the error as one line."""
     name = type(error).__name__.removesuffix("Error")
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
@@ -137,8 +137,8 @@ def _said(error: BaseException) -> str:
     return f"{words}: {' '.join(detail.split())}" if detail else words
 
 
-def _forbidden(error: kafka.AuthorizationError, doing: str) -> str:
-    """Return the topic or group that was refused, or ``doing``."""
+def _forbidden(error: kafka.AuthorizationError, action: str) -> str:
+    """Return the topic or group that was refused, or ``action``."""
     named = error.args[0] if error.args else None
     if isinstance(error, kafka.TopicAuthorizationFailedError) and named:
         topics = [named] if isinstance(named, str) else sorted(map(str, named))
@@ -146,5 +146,5 @@ def _forbidden(error: kafka.AuthorizationError, doing: str) -> str:
     if isinstance(error, kafka.GroupAuthorizationFailedError) and isinstance(named, str):
         return f"group {named}"
     if isinstance(error, kafka.ClusterAuthorizationFailedError):
-        return f"{doing} (cluster)"
-    return doing
+        return f"{action} (cluster)"
+    return action

@@ -70,35 +70,35 @@ class Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self._hold(assigned)
-        await self._tell("assigned", assigned)
+        await self._notify("assigned", assigned)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        await self._tell("revoked", revoked)
+        await self._notify("revoked", revoked)
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
-        await self._tell("lost", lost)
+        await self._notify("lost", lost)
 
     def taken(self) -> BaseException | None:
         """Return and clear what the listener raised since the last call."""
         failure, self._failure = self._failure, None
         return failure
 
-    async def _tell(
+    async def _notify(
         self, kind: Literal["assigned", "revoked", "lost"], partitions: Collection[TopicPartition]
     ) -> None:
         if self.closed or not (partitions or kind == "assigned"):
             return
-        told = Future()
-        ours = sorted(Partition(*each) for each in partitions)
+        answered = Future()
+        changed = sorted(Partition(*each) for each in partitions)
 
         def call() -> None:
             try:
-                getattr(self._listener, kind)(ours)
+                getattr(self._listener, kind)(changed)
             except BaseException as error:
                 self._failure = self._failure or error
-            self._net.call_soon_threadsafe(lambda: told.success(None))
+            self._net.call_soon_threadsafe(lambda: answered.success(None))
 
         threading.Thread(target=call, name=f"sentstream-{kind}", daemon=True).start()
-        await told
+        await answered
         if self._failure is not None:
             raise self._failure  # ends the poll; kafka-python wraps it

@@ -96,7 +96,7 @@ class PythonProducer:
         self._producer = self._built()
 
     def begin(self) -> None:
-        self._mend()
+        self._rebuild_if_unusable()
         with self._errors("begin"):
             self._producer.begin_transaction()
         self._begun = time.monotonic()
@@ -106,7 +106,7 @@ class PythonProducer:
         refused: list[Refusal] = []
         todo: list[tuple[int, Outgoing]] = list(enumerate(messages))
         if self._id is None:
-            self._mend()
+            self._rebuild_if_unusable()
         deadline = self._patience.deadline(self._seconds)
         for topic in {message.topic for message in messages}:
             self._await_topic(topic, deadline)
@@ -131,9 +131,9 @@ class PythonProducer:
         if group.generation_id < 0:  # the broker would treat it as a consumer outside the group
             raise StaleGenerationError(f"group {group.group_id}: not a member at present")
         with self._errors(f"offsets of group {group.group_id}"):
-            wanted = stored(offsets, self.notes)
+            to_commit = stored(offsets, self.notes)
             self._ending.adding()
-            self._await(self._manager.send_offsets_to_transaction(wanted, group), self._seconds)
+            self._await(self._manager.send_offsets_to_transaction(to_commit, group), self._seconds)
         self._ending.added()
 
     def commit(self) -> None:
@@ -155,12 +155,12 @@ class PythonProducer:
                     raise
         self._begun = None
         with suppress(BrokerUnreachableError):  # the next send raises it
-            self._mend()
+            self._rebuild_if_unusable()
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
         if self._id is None or self._begun is not None or self._over:
             return False
-        self._mend()
+        self._rebuild_if_unusable()
         return self._coordinator.end_again(self._ending, group, partitions)
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class PythonProducer:
                     raise
         producer.config["max_block_ms"] = usual
 
-    def _mend(self) -> None:
+    def _rebuild_if_unusable(self) -> None:
         """Rebuild the producer if it is unusable."""
         if self._broken:
             self._rebuild()
@@ -258,33 +258,33 @@ class PythonProducer:
         sent: list[tuple[int, Outgoing, Any]] = []
         undelivered: list[tuple[int, Outgoing]] = []
         error: BaseException = kafka.KafkaError("not sent")
-        for place, message in todo:
+        for index, message in todo:
             topic, key, value, headers, timestamp, partition = message
             try:
                 future = send(topic, _Envelope(value, headers), key, _Filled(), partition, timestamp)
             except kafka.MessageSizeTooLargeError as refusal:
-                refused.append(_refusal(place, refusal))
-            except kafka.KafkaError as trouble:
+                refused.append(_refusal(index, refusal))
+            except kafka.KafkaError as exception:
                 if not self._has_error():
-                    self._fail(trouble, f"topic {topic}")
-                undelivered.append((place, message))
-                error = trouble
-            except ValueError as trouble:
-                raise KafkaError(f"topic {topic}: {trouble}") from trouble
+                    self._fail(exception, f"topic {topic}")
+                undelivered.append((index, message))
+                error = exception
+            except ValueError as exception:
+                raise KafkaError(f"topic {topic}: {exception}") from exception
             else:
-                sent.append((place, message, future))
+                sent.append((index, message, future))
         self._flush(deadline)
-        for place, message, future in sent:
+        for index, message, future in sent:
             failure = future.exception
             if failure is None and future.is_done:
                 continue
             own = failure is not None and _is_own(future)
             if own and isinstance(failure, _REFUSED):
-                refused.append(_refusal(place, failure))
+                refused.append(_refusal(index, failure))
             else:
                 if own or not undelivered:
                     error = failure or kafka.KafkaTimeoutError()
-                undelivered.append((place, message))
+                undelivered.append((index, message))
         undelivered.sort(key=lambda each: each[0])
         if refused:
             self._broken = self._broken or self._id is not None or self._has_error()
@@ -317,19 +317,19 @@ class PythonProducer:
         return bool(self._manager.has_error())
 
     @contextmanager
-    def _errors(self, doing: str) -> Generator[None, None, None]:
+    def _errors(self, action: str) -> Generator[None, None, None]:
         try:
             yield
         except kafka.KafkaError as error:
-            self._fail(error, doing)
+            self._fail(error, action)
 
-    def _fail(self, error: BaseException, doing: str) -> NoReturn:
+    def _fail(self, error: BaseException, action: str) -> NoReturn:
         """Raise our error for one of kafka-python's, and note whether the producer can be rebuilt."""
         cause = root(error)
         if type(cause) is kafka.KafkaError and self._manager.last_error is not None:
             cause = root(self._manager.last_error)
         self._broken = True
-        where = f"transactional.id {self._id}, {doing}" if self._id is not None else doing
+        where = f"transactional.id {self._id}, {action}" if self._id is not None else action
         if isinstance(cause, kafka.ProducerFencedError | kafka.InvalidProducerEpochError) and self._expired():
             raise StaleGenerationError(
                 f"{where}: the transaction took longer than {self._lifetime:g} s"
@@ -337,9 +337,9 @@ class PythonProducer:
         text = str(cause)
         if "for unknown reasons" in text or "Invalid transition" in text:
             raise StaleGenerationError(f"{where}: {text}") from error
-        ours = translated(cause, where, gone=UnacknowledgedError)
-        self._over = isinstance(ours, FencedError)
-        raise ours from error
+        converted = translated(cause, where, gone=UnacknowledgedError)
+        self._over = isinstance(converted, FencedError)
+        raise converted from error
 
     def _expired(self) -> bool:
         """Return whether the coordinator ended our transaction for its age, and no other producer has our id.
@@ -352,8 +352,8 @@ class PythonProducer:
         now = self._coordinator.glance()
         if now is None:
             return True  # an older broker, or not allowed to ask: decide by age
-        ours = self._manager.producer_id_and_epoch
-        return now.is_aborted and now.who == (ours.producer_id, ours.epoch + 1)
+        current = self._manager.producer_id_and_epoch
+        return now.is_aborted and now.identity == (current.producer_id, current.epoch + 1)
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -373,15 +373,15 @@ def _is_own(future: Any) -> bool:
     return result is None or result[0] != -1
 
 
-def _refusal(place: int, error: BaseException) -> Refusal:
+def _refusal(index: int, error: BaseException) -> Refusal:
     """Return the refusal of a record, with the broker's message without kafka-python's text around it."""
     if isinstance(error, _TOO_LARGE):
-        return Refusal(place, "the record is too large", "size")
-    said = error.args[0] if error.args else None
-    reason = one_line(said or getattr(error, "description", error))
+        return Refusal(index, "the record is too large", "size")
+    detail = error.args[0] if error.args else None
+    reason = one_line(detail or getattr(error, "description", error))
     # For two such records in one batch kafka-python raises InvalidRecordError, so check the text.
     for_its_time = isinstance(error, kafka.InvalidTimestampError) or reason.startswith("Timestamp ")
-    return Refusal(place, reason, "time" if for_its_time else "other")
+    return Refusal(index, reason, "time" if for_its_time else "other")
 
 
 def _discard(producer: Any, seconds: float) -> None:

@@ -18,7 +18,7 @@ from kafka.admin import MemberToRemove
 from sentstream.kafka.clients.kafka_python.errors import root
 
 
-def clear_place(admin: KafkaAdminClient, group: str, instance: str, topics: Collection[str]) -> None:
+def remove_predecessor(admin: KafkaAdminClient, group: str, instance: str, topics: Collection[str]) -> None:
     """Remove our predecessor from the group, unless we can take its place directly.
 
     We can if the group is stable and each partition has an owner. Otherwise a rebalance is missing, which
@@ -33,13 +33,15 @@ def clear_place(admin: KafkaAdminClient, group: str, instance: str, topics: Coll
     Raises:
         kafka.errors.KafkaError: The brokers do not answer, or refuse.
     """
-    found = admin.describe_groups([group])[group]
-    if found["error"] and isinstance(error := root(kafka.KafkaError(found["error"])), kafka.RetriableError):
+    description = admin.describe_groups([group])[group]
+    if description["error"] and isinstance(
+        error := root(kafka.KafkaError(description["error"])), kafka.RetriableError
+    ):
         raise error
-    members = found["members"]  # empty if the group does not exist or we may not see it; joining will tell
+    members = description["members"]  # empty if the group is missing or hidden from us; joining will tell
     if all(member.get("group_instance_id") != instance for member in members):
         return
-    if found["group_state"] == "Stable":
+    if description["group_state"] == "Stable":
         owned = {
             (topic["topic"], number)
             for member in members
@@ -47,12 +49,12 @@ def clear_place(admin: KafkaAdminClient, group: str, instance: str, topics: Coll
             for topic in member["member_assignment"]["assigned_partitions"]
             for number in topic["partitions"]
         }
-        there = {
+        existing = {
             (topic["name"], partition["partition_index"])
             for topic in admin.describe_topics(list(topics))
             for partition in topic["partitions"]
         }
-        if there <= owned:
+        if existing <= owned:
             return
     remove(admin, group, instance)
 
@@ -63,7 +65,7 @@ def remove(admin: KafkaAdminClient, group: str, instance: str) -> None:
     Raises:
         kafka.errors.KafkaError: The brokers do not answer, or refuse.
     """
-    place = MemberToRemove(group_instance_id=instance)
-    for error in admin.remove_group_members(group, [place]).values():
+    member = MemberToRemove(group_instance_id=instance)
+    for error in admin.remove_group_members(group, [member]).values():
         if error not in (kafka.NoError, kafka.UnknownMemberIdError):
             raise error()

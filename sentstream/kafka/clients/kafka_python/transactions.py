@@ -90,7 +90,7 @@ class Coordinator:
             BrokerUnreachableError: The coordinator does not answer.
             KafkaError: It refuses to finish what was begun.
         """
-        who, committed = ending.who, ending.committed
+        who, committed = ending.identity, ending.committed
         if who is None or committed is None:
             return False
         deadline = self._deadline()
@@ -103,8 +103,12 @@ class Coordinator:
 
         def is_ours() -> bool:
             with self._open() as admin:
-                found = self._described(admin)
-            return found is not None and found.who == who and (found.is_at_rest or self._resuming)
+                transaction = self._described(admin)
+            return (
+                transaction is not None
+                and transaction.identity == who
+                and (transaction.is_at_rest or self._resuming)
+            )
 
         try:
             if not retried(is_ours, deadline, _BACKOFF):
@@ -128,11 +132,13 @@ class Coordinator:
 
     def _described(self, admin: KafkaAdminClient) -> Described | None:
         try:
-            found = admin.describe_transactions([self._id])[self._id]
+            transaction = admin.describe_transactions([self._id])[self._id]
         except kafka.TransactionalIdNotFoundError:
             return None
-        carries = any(each.topic == _OFFSETS for each in found.topic_partitions)
-        return Described(found.state.value, found.producer_id, found.producer_epoch, carries)
+        carries = any(each.topic == _OFFSETS for each in transaction.topic_partitions)
+        return Described(
+            transaction.state.value, transaction.producer_id, transaction.producer_epoch, carries
+        )
 
     def _order(self, request: Any, deadline: Deadline) -> None:
         """Send a request to the coordinator, with retries; all these requests are idempotent."""

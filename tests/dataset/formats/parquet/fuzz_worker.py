@@ -57,7 +57,7 @@ def encode(codec: str, version: str, checksums: bool) -> bytes:
 
 
 def outcome(scorer: Scorer, path: Path, schema: pa.Schema, expected: list[dict[str, object]]) -> str:
-    """What became of a copy: an error's class, or how its rows compare with the right ones."""
+    """Return an error's class, or how the rows of a copy compare with the right ones."""
     try:
         source = open_source(local_file(path))
         if source.schema != schema:  # the footer has no checksum, and names and types stand nowhere else
@@ -94,13 +94,13 @@ def main() -> None:
     expected = [row for scored in score_piece(scorer, piece) for row in scored.batch.to_pylist()]
     found: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    for place, at in enumerate(range(0, len(data), int(step))):
-        mask = (0xFF, 0x01, 0x80)[place % 3]
+    for index, at in enumerate(range(0, len(data), int(step))):
+        mask = (0xFF, 0x01, 0x80)[index % 3]
         copies = {
             f"{at}^{mask}": data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :],
             f"{at} missing": data[:at] + data[at + 1 :],
         }
-        if place % 10 == 0:
+        if index % 10 == 0:
             copies[f"cut at {at}"] = data[:at]
         for name, copy in copies.items():
             Path(folder, "at").write_text(name)

@@ -51,7 +51,7 @@ def parquet(table: pa.Table, group: int = 100, **options: object) -> io.BytesIO:
 class TestAssembly:
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 240), max_size=5), st.sampled_from([40, 100, 1000]), st.booleans())
-    def test_any_parts_are_the_whole(self, cuts: list[int], group: int, page_index: bool) -> None:
+    def test_any_parts_assemble_to_the_whole(self, cuts: list[int], group: int, page_index: bool) -> None:
         edges = [0, *sorted(cuts), 240]
         parts = [
             parquet(ROWS.slice(start, stop - start), group, write_page_index=page_index)
@@ -64,7 +64,7 @@ class TestAssembly:
         about = pq.read_metadata(out)
         assert about.num_row_groups == sum(pq.read_metadata(part).num_row_groups for part in parts)
 
-    def test_other_readers(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def test_other_readers_agree(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         path = tmp_path_factory.mktemp("out") / "whole.parquet"
         with path.open("wb") as out:
             assemble([parquet(ROWS.slice(at, 80)) for at in (0, 80, 160)], out)
@@ -74,14 +74,14 @@ class TestAssembly:
         assert columns.collect().item() == wanted
 
     @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1\xff\xff\xff\x7fPAR1", b"PAR1\1\0\0\0\0\0\0\0PAR1"])
-    def test_what_is_no_part(self, data: bytes) -> None:
+    def test_invalid_part(self, data: bytes) -> None:
         with pytest.raises(ValueError, match=r"Parquet|Thrift"):
             assemble([io.BytesIO(data)], io.BytesIO())
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=40))
-def test_what_is_read_is_written_again(data: bytes) -> None:
+def test_footer_round_trip(data: bytes) -> None:
     try:
         fields = read_struct(data)
     except ValueError:
@@ -90,7 +90,7 @@ def test_what_is_read_is_written_again(data: bytes) -> None:
     assert read_struct(again) == fields
 
 
-class TestTheSameBytes:
+class TestSameBytes:
     def written(self, batches: Sequence[pa.RecordBatch], rows: int) -> bytes:
         out = io.BytesIO()
         with Writer(out, ROWS.schema, settings=ParquetSettings(rows)) as writer:
@@ -100,7 +100,7 @@ class TestTheSameBytes:
 
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 240), max_size=9), st.sampled_from([70, 100, 10_000]), st.data())
-    def test_however_the_rows_are_cut(self, cuts: list[int], rows: int, data: st.DataObject) -> None:
+    def test_same_bytes_for_any_split(self, cuts: list[int], rows: int, data: st.DataObject) -> None:
         size = data.draw(st.sampled_from([600, 3000, 1 << 20]))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "GROUP_BYTES", size)

@@ -18,7 +18,7 @@ ERRORS = {"InputFormatError", "InputError", "ColumnNotFoundError", "ColumnTypeEr
 
 
 def fuzz(folder: Path, step: int, codec: str, version: str, checksums: bool) -> Counter[str]:
-    """Outcomes of the copies; a process of its own, because what is looked for may end it."""
+    """Return the outcomes of the copies, from a separate process, because a copy may crash it."""
     bundle = make_bundle(folder / "tiny")
     worker = Path(__file__).with_name("fuzz_worker.py")
     run = subprocess.run(
@@ -48,13 +48,13 @@ def fuzz(folder: Path, step: int, codec: str, version: str, checksums: bool) -> 
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
-def test_with_page_checksums_every_wrong_byte_of_the_rows_is_an_error(tmp_path: Path, codec: str) -> None:
+def test_page_checksums_detect_every_wrong_byte(tmp_path: Path, codec: str) -> None:
     found = fuzz(tmp_path, 131, codec, "1.0", True)
     assert found.keys() <= {*ERRORS, "same", "schema"}
     assert found["InputFormatError"] > found["same"]
 
 
-def test_without_checksums_rows_keep_their_places(tmp_path: Path) -> None:
+def test_without_checksums_rows_do_not_shift(tmp_path: Path) -> None:
     found = fuzz(tmp_path, 131, "snappy", "2.0", False)
     assert found.keys() <= {*ERRORS, "same", "schema", "values", "broken UTF-8 in a column that nobody reads"}
 

@@ -31,7 +31,7 @@ def repeated(values: list[str], rows: int, before: int = 0) -> pa.DictionaryArra
 
 
 def write(path: Path, table: pa.Table, **options: object) -> None:
-    """As writers do that store no Arrow schema: dictionaries are read as plain strings."""
+    """As from writers that store no Arrow schema: dictionaries are read as plain strings."""
     pq.write_table(table, path, **{"store_schema": False, "compression": "zstd", **options})
 
 
@@ -93,7 +93,7 @@ def long_lists_of_numbers(path: Path) -> None:
 
 @pytest.fixture(name="written", scope="module")
 def _written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """Each file is made once."""
+    """Writes each file once."""
     folder = tmp_path_factory.mktemp("files")
 
     def write_once(make: Callable[[Path], None]) -> Path:
@@ -123,7 +123,7 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Written:
         (long_lists_of_numbers, 2),
     ],
 )
-def test_a_small_file_of_large_rows(
+def test_small_file_with_large_rows(
     tmp_path: Path, written: Written, make: Callable[[Path], None], threads: int
 ) -> None:
     file = written(make)
@@ -134,9 +134,7 @@ def test_a_small_file_of_large_rows(
 
 
 @pytest.mark.parametrize("make", [other_column, small_before_huge, delta, in_lists, long_lists_of_numbers])
-def test_batches_are_bounded_by_what_they_take_in_memory(
-    written: Written, make: Callable[[Path], None]
-) -> None:
+def test_batches_are_bounded_in_memory(written: Written, make: Callable[[Path], None]) -> None:
     file = written(make)
     (rows,) = open_source(local_file(file)).rows
     sizes = [(len(batch), batch.nbytes) for batch in read_piece(Piece(local_file(file), 0, 1), None, 9000)]
@@ -144,6 +142,6 @@ def test_batches_are_bounded_by_what_they_take_in_memory(
     assert max(size for _, size in sizes) < 20_000_000
 
 
-def test_a_column_that_is_left_out_costs_nothing(written: Written) -> None:
+def test_omitted_column_costs_nothing(written: Written) -> None:
     batches = list(read_piece(Piece(local_file(written(other_column)), 0, 1), ["text"], 8000))
     assert [len(batch) for batch in batches] == [6000] * 2

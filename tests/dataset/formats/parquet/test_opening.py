@@ -77,7 +77,7 @@ def zstd(data: bytes) -> bytes:
 
 
 class TestConverted:
-    """The hint is a command, and it makes a file that can be scored."""
+    """The hint is a command that makes a file that can be scored."""
 
     @pytest.mark.parametrize(
         ("name", "write", "what"),
@@ -99,7 +99,7 @@ class TestConverted:
             ("a.parquet.xz", packed(parquet, lzma.compress), "compressed with xz"),
         ],
     )
-    def test_by_the_command_of_the_hint(
+    def test_hinted_command_converts_the_file(
         self, tmp_path: Path, name: str, write: Callable[[Path], object], what: str
     ) -> None:
         path = tmp_path / name
@@ -126,7 +126,7 @@ class TestConverted:
         assert pq.read_table(tmp_path / "a.parquet").to_pylist() == ROWS.to_pylist()
 
 
-class TestTold:
+class TestRecognized:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -139,12 +139,12 @@ class TestTold:
             (b"PAR1" + bytes(100), "is truncated"),
         ],
     )
-    def test_what_it_is(self, tmp_path: Path, data: bytes, message: str) -> None:
+    def test_format_is_recognized(self, tmp_path: Path, data: bytes, message: str) -> None:
         (tmp_path / "a.parquet").write_bytes(data)
         with pytest.raises(InputFormatError, match=message):
             open_source(local_file(tmp_path / "a.parquet"))
 
-    def test_standard_input_is_named_as_such(self, tmp_path: Path) -> None:
+    def test_standard_input_is_named(self, tmp_path: Path) -> None:
         csv(tmp_path / "stdin.parquet")
         with pytest.raises(InputFormatError, match="standard input is CSV") as caught:
             open_source(local_file(tmp_path / "stdin.parquet", "standard input"))
@@ -176,20 +176,20 @@ class TestEncrypted:
             writer.write_table(ROWS)
         return path
 
-    def test_a_footer(self, tmp_path: Path) -> None:
+    def test_encrypted_footer(self, tmp_path: Path) -> None:
         path = self.write(tmp_path / "a.parquet", plain_footer=False)
         with pytest.raises(InputFormatError, match=r"is encrypted, .*not support .decrypt it"):
             open_source(local_file(path))
 
-    def test_a_column_can_be_left_out(self, tmp_path: Path) -> None:
+    def test_encrypted_column_can_be_omitted(self, tmp_path: Path) -> None:
         (piece,) = open_source(local_file(self.write(tmp_path / "a.parquet", plain_footer=True))).pieces()
         with pytest.raises(InputFormatError, match=r"row group 0 has encrypted columns.*--columns"):
             list(read_piece(piece, None, 100))
         assert pa.Table.from_batches(read_piece(piece, ["text"], 100)) == ROWS.select(["text"])
 
 
-class TestOddParquet:
-    def test_a_name_that_is_not_utf_8(self, tmp_path: Path) -> None:
+class TestUnusualParquet:
+    def test_name_that_is_not_utf_8(self, tmp_path: Path) -> None:
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.parquet"))
         try:
             path.touch()
@@ -200,7 +200,7 @@ class TestOddParquet:
         source = open_source(local_file(path))
         assert pa.Table.from_batches(read_piece(source.pieces()[0], None, 100)) == ROWS
 
-    def test_an_arrow_schema_that_pyarrow_does_not_know_is_passed_over(self, tmp_path: Path) -> None:
+    def test_unknown_arrow_schema_is_ignored(self, tmp_path: Path) -> None:
         frame = pl.DataFrame({"text": ["I love it"], "i": [1]}).with_columns(pl.col("i").cast(pl.Int128))
         frame.write_parquet(tmp_path / "a.parquet")
         source = open_source(local_file(tmp_path / "a.parquet"))
@@ -209,7 +209,7 @@ class TestOddParquet:
         (batch,) = read_piece(source.pieces()[0], None, 100)
         assert batch.to_pylist() == [{"text": "I love it", "i": (1).to_bytes(16, "little")}]
 
-    def test_a_map_whose_keys_may_be_null(self, tmp_path: Path) -> None:
+    def test_map_with_nullable_keys(self, tmp_path: Path) -> None:
         """Presto and Trino declare them so (the Parquet format wants them required)."""
         path, made = tmp_path / "in.parquet", tmp_path / "out.parquet"
         table = pa.table({"text": ["a"], "m": pa.array([[]], pa.map_(pa.string(), pa.int64()))})

@@ -33,14 +33,14 @@ def pages_of(version: str, **options: Any) -> list[Page]:
 @pytest.mark.parametrize("checksums", [False, True])
 @pytest.mark.parametrize("codec", ["none", "zstd"])
 class TestHeaders:
-    def test_plain(self, version: str, checksums: bool, codec: str) -> None:
+    def test_plain_page(self, version: str, checksums: bool, codec: str) -> None:
         pages = pages_of(version, write_page_checksum=checksums, compression=codec, use_dictionary=False)
         assert len(pages) > 5
         assert sum(page.values for page in pages) == ROWS
         assert {page.encoding for page in pages} == {PLAIN}
         assert sum(page.size for page in pages) > 6 * ROWS
 
-    def test_a_dictionary(self, version: str, checksums: bool, codec: str) -> None:
+    def test_dictionary_page(self, version: str, checksums: bool, codec: str) -> None:
         dictionary, *pages = pages_of(version, write_page_checksum=checksums, compression=codec)
         assert dictionary.is_dictionary
         assert (dictionary.values, dictionary.size) == (50, sum(4 + len(f"value {n}") for n in range(50)))
@@ -49,27 +49,27 @@ class TestHeaders:
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 600, b"\0" * 600, b"\x15", b"\x15\x00\x15\x01" * 300])
-def test_what_is_no_header_is_told(data: bytes) -> None:
+def test_invalid_header_is_reported(data: bytes) -> None:
     with pytest.raises(ValueError, match="header"):
         list(read_pages(io.BytesIO(data), 0, len(data)))
 
 
 class TestSteps:
-    def test_what_fits_is_read_at_once(self) -> None:
+    def test_data_that_fits_is_read_at_once(self) -> None:
         assert list(steps([[fixed(1000, 8)], [Span(400, 100, 900), Span(600, 100, 900)]], 1000)) == [
             (1000, 1000)
         ]
 
-    def test_values_of_a_dictionary_count_as_often_as_they_come(self) -> None:
+    def test_dictionary_values_count_per_occurrence(self) -> None:
         pages = [Page(3, 120_000, PLAIN, is_dictionary=True), Page(30_000, 900, DICTIONARY_ENCODINGS[1])]
         spans = list(byte_spans(pages, lambda: 40_000))
         assert list(steps([spans], 30_000)) == [(30_000, STEP_BYTES // 40_000)]
 
-    def test_values_of_unknown_size_are_taken_for_large_and_others_are_not(self) -> None:
+    def test_values_of_unknown_size_count_as_large(self) -> None:
         delta = 7
         pages = [Page(9000, 500_000, PLAIN), Page(1000, 2 * VALUE_BYTES, delta), Page(9000, 500_000, PLAIN)]
         found = list(steps([list(byte_spans(pages, lambda: 0))], 19_000))
         assert found == [(9000, 19_000), (10_000, STEP_BYTES // VALUE_BYTES), (19_000, 19_000)]
 
-    def test_rows_that_no_page_tells_of_are_unknown(self) -> None:
+    def test_rows_without_a_page_are_unknown(self) -> None:
         assert list(steps([[fixed(10, 1)]], 1000)) == [(10, 1000), (1000, STEP_BYTES // VALUE_BYTES)]

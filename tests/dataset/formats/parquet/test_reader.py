@@ -38,17 +38,15 @@ def read(path: Path, batch_rows: int, columns: list[str] | None = None) -> list[
 class TestOrderAndSize:
     @pytest.mark.parametrize("group", [1, 7, 100, 1000])
     @pytest.mark.parametrize("batch_rows", [1, 9, 64, 5000])
-    def test_rows_come_in_order_in_batches_no_larger_than_asked(
-        self, tmp_path: Path, group: int, batch_rows: int
-    ) -> None:
+    def test_rows_are_in_order_and_batches_bounded(self, tmp_path: Path, group: int, batch_rows: int) -> None:
         batches = read(write(tmp_path / "a.parquet", numbered(500), group), batch_rows)
         assert [row for batch in batches for row in batch["id"].to_pylist()] == list(range(500))
         assert max(map(len, batches)) <= batch_rows
 
     @pytest.mark.parametrize("rows", [1, 2, 300, 1024, 1025])
     @pytest.mark.parametrize("other", [None, "lists", "codes"])
-    def test_the_first_row_is_read_ahead(self, tmp_path: Path, rows: int, other: str | None) -> None:
-        """Of what the footer says of columns, it tells whether that can be looked at."""
+    def test_first_row_is_read_ahead(self, tmp_path: Path, rows: int, other: str | None) -> None:
+        """The footer's column metadata decides whether the first row can be inspected."""
         table = numbered(rows)
         if other == "lists":
             table = table.append_column("other", pa.array([[row, None] for row in range(rows)]))
@@ -60,7 +58,7 @@ class TestOrderAndSize:
             assert pa.Table.from_batches(batches).cast(table.schema).equals(table)
             assert len(batches) == -(-rows // batch_rows)
 
-    def test_small_row_groups_are_put_together(self, tmp_path: Path) -> None:
+    def test_small_row_groups_are_combined(self, tmp_path: Path) -> None:
         batches = read(write(tmp_path / "a.parquet", numbered(500), 5), 100)
         assert [len(batch) for batch in batches] == [100] * 5
 
@@ -75,7 +73,7 @@ class TestOrderAndSize:
             (1, 60, 8, [1]),
         ],
     )
-    def test_large_row_groups_are_dealt_out_evenly(
+    def test_large_row_groups_are_split_evenly(
         self, tmp_path: Path, rows: int, batch_rows: int, workers: int, expected: list[int]
     ) -> None:
         path = write(tmp_path / "a.parquet", numbered(rows), rows)
@@ -90,7 +88,7 @@ class TestOrderAndSize:
         assert max(batch.nbytes for batch in batches) < 20_000_000
         assert sum(map(len, batches)) == 64
 
-    def test_a_piece_is_its_row_groups(self, tmp_path: Path) -> None:
+    def test_piece_has_its_row_groups(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", numbered(50), 10)
         rows = [
             row
@@ -108,13 +106,13 @@ class TestOrderAndSize:
         assert source.rows == ()
         assert read(tmp_path / "b.parquet", 10) == []
 
-    def test_only_the_columns_that_are_needed(self, tmp_path: Path) -> None:
+    def test_only_needed_columns_are_read(self, tmp_path: Path) -> None:
         (batch,) = read(write(tmp_path / "a.parquet", numbered(5)), 10, ["text"])
         assert batch.schema.names == ["text"]
 
 
 class TestDictionaries:
-    def test_a_narrow_dictionary_keeps_row_groups_apart(self, tmp_path: Path) -> None:
+    def test_narrow_dictionary_keeps_row_groups_apart(self, tmp_path: Path) -> None:
         kind = pa.dictionary(pa.int8(), pa.string())
         with pq.ParquetWriter(tmp_path / "a.parquet", pa.schema([("text", kind)])) as writer:
             for group in range(3):
@@ -125,20 +123,20 @@ class TestDictionaries:
         texts = [text for batch in read(tmp_path / "a.parquet", 30) for text in batch["text"].to_pylist()]
         assert texts == [f"{group} {row}" for group in range(3) for row in range(100)]
 
-    def test_a_narrow_dictionary_deep_inside_is_seen(self, tmp_path: Path) -> None:
+    def test_nested_narrow_dictionary_is_detected(self, tmp_path: Path) -> None:
         kind = pa.list_(pa.struct([("a", pa.dictionary(pa.int16(), pa.string()))]))
         table = pa.table({"text": ["a", "b"], "deep": pa.array([[{"a": "x"}], None], kind)})
         (piece,) = open_source(local_file(write(tmp_path / "a.parquet", table, 1))).pieces()
         assert len(piece.runs()) == 2
 
-    def test_a_wide_one_does_not(self, tmp_path: Path) -> None:
+    def test_wide_dictionary_does_not(self, tmp_path: Path) -> None:
         table = pa.table({"text": pa.array(["a", "b"] * 10).dictionary_encode()})
         (piece,) = open_source(local_file(write(tmp_path / "a.parquet", table, 5))).pieces()
         assert piece.runs() == [piece]
 
 
-class TestStatisticsAreAdvice:
-    """Writers get them wrong: polars before 1.45, pyarrow before 5, parquet-mr, arrow-go and others."""
+class TestUntrustedStatistics:
+    """Some writers get them wrong: polars before 1.45, pyarrow before 5, parquet-mr, arrow-go and others."""
 
     @pytest.mark.parametrize("wrong", [0, 7, 9, 63, -1, -64])
     @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -150,7 +148,7 @@ class TestStatisticsAreAdvice:
         (batch,) = read(path, 64)
         assert batch["text"].to_pylist() == texts
 
-    def test_least_and_greatest_values(self, tmp_path: Path) -> None:
+    def test_minimum_and_maximum(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", numbered(20))
         patch_footer(path, b"tweet 9", b"aaaaaa!")
         patch_footer(path, b"tweet 0", b"zzzzzz!")
@@ -158,7 +156,7 @@ class TestStatisticsAreAdvice:
         (batch,) = read(path, 64)
         assert batch["text"].to_pylist() == [f"tweet {row}" for row in range(20)]
 
-    def test_what_polars_writes(self, tmp_path: Path) -> None:
+    def test_polars_statistics(self, tmp_path: Path) -> None:
         texts = [None if row % 3 == 0 else f"tweet {row}" for row in range(60_000)]
         pl.DataFrame({"text": texts}).write_parquet(
             tmp_path / "a.parquet", row_group_size=60_000, data_page_size=8_000
@@ -167,7 +165,7 @@ class TestStatisticsAreAdvice:
             text for batch in read(tmp_path / "a.parquet", 9000) for text in batch["text"].to_pylist()
         ] == texts
 
-    def test_what_polars_1_44_wrote(self) -> None:
+    def test_polars_1_44_statistics(self) -> None:
         path = ROOT.parent / "shared/cases/files/01_polars_1_44_2.parquet"
         if not path.exists():
             pytest.skip("the file is not here")
@@ -175,7 +173,7 @@ class TestStatisticsAreAdvice:
         expected = pq.ParquetFile(path).read()
         found = pa.Table.from_batches(read(path, 1000))
         assert found.equals(expected)
-        statistics = [about.row_group(0).column(place).statistics for place in range(about.num_columns)]
+        statistics = [about.row_group(0).column(index).statistics for index in range(about.num_columns)]
         nulls = [column.null_count for column in expected.columns]
         assert any(one.null_count != count for one, count in zip(statistics, nulls, strict=True))
 
@@ -194,16 +192,16 @@ def patch_footer(path: Path, old: bytes, new: bytes) -> None:
     path.write_bytes(data[:start] + data[start:].replace(old, new))
 
 
-class TestWhatCannotBeRead:
-    def test_no_such_file(self, tmp_path: Path) -> None:
+class TestUnreadable:
+    def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(InputNotFoundError, match="nope"):
             open_source(local_file(tmp_path / "nope.parquet"))
 
-    def test_a_directory(self, tmp_path: Path) -> None:
+    def test_directory(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is not a regular file"):
             open_source(local_file(tmp_path))
 
-    def test_a_pipe(self, tmp_path: Path) -> None:
+    def test_pipe(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(InputError, match="from the end"):
             open_source(local_file(tmp_path / "pipe"))
@@ -217,13 +215,13 @@ class TestWhatCannotBeRead:
         assert caught.value.exit_code == 11
         assert "\n" not in str(caught.value)
 
-    def test_cut_off(self, tmp_path: Path) -> None:
+    def test_truncated_file(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", numbered(500))
         path.write_bytes(path.read_bytes()[:-10])
         with pytest.raises(InputFormatError):
             open_source(local_file(path))
 
-    def test_a_flipped_byte_names_the_file_and_the_row_group(self, tmp_path: Path) -> None:
+    def test_flipped_byte_error_names_file_and_row_group(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", numbered(500), 100, write_page_checksum=True, compression="none")
         data = bytearray(path.read_bytes())
         data[data.index(b"tweet 250")] ^= 1
@@ -232,7 +230,7 @@ class TestWhatCannotBeRead:
             read(path, 64)
         assert caught.value.hint
 
-    def test_a_file_that_shrinks_while_it_is_read(self, tmp_path: Path) -> None:
+    def test_file_shrinks_while_being_read(self, tmp_path: Path) -> None:
         path = write(
             tmp_path / "a.parquet", numbered(300_000), 1000, compression="none", use_dictionary=False
         )
@@ -243,7 +241,7 @@ class TestWhatCannotBeRead:
         with pytest.raises(InputError, match="shrank from"):
             list(batches)
 
-    def test_indices_outside_of_their_dictionary(self, tmp_path: Path) -> None:
+    def test_dictionary_indices_out_of_range(self, tmp_path: Path) -> None:
         table = pa.table({"text": pa.array([f"v{row % 4}" for row in range(64)]).dictionary_encode()})
         path = write(tmp_path / "a.parquet", table, compression="none")
         data = bytearray(path.read_bytes())

@@ -36,22 +36,22 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
 
 @settings(deadline=None)
 @given(batches())
-def test_at_a_glance_it_is_no_less(batch: pa.RecordBatch) -> None:
-    most = most_bytes(batch)
-    assert most is not None
-    assert most >= row_sizes(batch).sum()
+def test_quick_estimate_is_an_upper_bound(batch: pa.RecordBatch) -> None:
+    upper = most_bytes(batch)
+    assert upper is not None
+    assert upper >= row_sizes(batch).sum()
 
 
 @pytest.mark.parametrize(
     "kind", [pa.list_(pa.int8()), pa.struct({"a": pa.string()}), pa.dictionary(pa.int8(), pa.string())]
 )
-def test_other_types_are_looked_into(kind: pa.DataType) -> None:
+def test_other_types_are_measured(kind: pa.DataType) -> None:
     assert most_bytes(pa.record_batch({"a": pa.nulls(3, kind)})) is None
 
 
 @settings(deadline=None)
 @given(st.lists(_texts, max_size=8), st.integers(1, 200), st.integers(1, 40))
-def test_row_groups_end_where_the_rows_say(cuts: list[list[str | None]], size: int, rows: int) -> None:
+def test_row_groups_end_by_row_size(cuts: list[list[str | None]], size: int, rows: int) -> None:
     """However the rows are cut into batches."""
     parts = [pa.record_batch({"text": pa.array(texts, pa.string())}) for texts in cuts]
     with pytest.MonkeyPatch.context() as patch:

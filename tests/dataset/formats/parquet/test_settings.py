@@ -37,18 +37,18 @@ def test_codecs(codec: str) -> None:
     assert pq.read_table(out).equals(TABLE)
 
 
-def test_levels_count() -> None:
+def test_compression_levels_matter() -> None:
     assert len(written(None, "zstd:19").getvalue()) < len(written(None, "none").getvalue())
     assert written(None, None).getvalue() == written(131_072, "zstd:1").getvalue()
 
 
 @pytest.mark.parametrize("wrong", ["lzo", "", "zstd:", "zstd:99", "zstd:-1", "snappy:1", "none:1", "gzip:x"])
-def test_what_is_none(wrong: str) -> None:
+def test_invalid_settings(wrong: str) -> None:
     with pytest.raises(UsageError):
         parquet_settings(None, wrong)
 
 
-def test_many_small_files_have_them_too(tmp_path: Path) -> None:
+def test_small_files_use_the_settings(tmp_path: Path) -> None:
     """These are scored together."""
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
@@ -63,7 +63,7 @@ def test_many_small_files_have_them_too(tmp_path: Path) -> None:
         assert metadata.row_group(0).column(0).compression == "SNAPPY"
 
 
-def test_only_parquet_has_them(tmp_path: Path) -> None:
+def test_settings_need_parquet_output(tmp_path: Path) -> None:
     source, target = tmp_path / "a.parquet", tmp_path / "a.csv"
     pq.write_table(TABLE, source)
     options: dict[str, Any] = {

@@ -46,12 +46,12 @@ class Lexicon:
                 the sign of the score decides, and 0 (no word of the lexicon) is positive. If positive or
                 negative is missing, neutral replaces it.
         """
-        place = {label: number for number, label in enumerate(labels)}
-        if "neutral" not in place:
-            return np.where(scores >= 0, place["positive"], place["negative"]).astype(np.int32)
+        rank = {label: number for number, label in enumerate(labels)}
+        if "neutral" not in rank:
+            return np.where(scores >= 0, rank["positive"], rank["negative"]).astype(np.int32)
         least = self.threshold or np.nextafter(0.0, 1.0)
-        sides = (place.get("positive", place["neutral"]), place.get("negative", place["neutral"]))
-        return np.select([scores >= least, scores <= -least], sides, place["neutral"]).astype(np.int32)
+        sides = (rank.get("positive", rank["neutral"]), rank.get("negative", rank["neutral"]))
+        return np.select([scores >= least, scores <= -least], sides, rank["neutral"]).astype(np.int32)
 
 
 def vader_scores(texts: Sequence[str]) -> list[float]:

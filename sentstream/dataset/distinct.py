@@ -19,7 +19,7 @@ class Values(Generic[_Item, _Value]):
     Args:
         items: The items, which can be iterated repeatedly.
         key: Returns the value of an item.
-        hashes: The hashes of the values, if something else has gone through the items; any order.
+        hashes: The hashes of the values, in any order, if they are known already.
     """
 
     def __init__(

@@ -318,10 +318,7 @@ def _targets(
     one: bool,
     survey: Survey,
 ) -> tuple[Callable[[Found, str], str | None], Callable[[Found], str], str | None]:
-    """Return functions for an input's output and its relative path, which the former takes, too.
-
-    The third value is the output directory.
-    """
+    """Return a function for an input's output, given its relative path; one for that path; the directory."""
     if output is None:
         if any(item.default is None for item in found):
             raise UsageError("no default output for the root directory", hint="give --output")

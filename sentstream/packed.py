@@ -85,7 +85,8 @@ def _unpacked(block: bytes, size: int) -> list[Any]:
 def pickled_by_fields(kind: type[_Item]) -> type[_Item]:
     """Class decorator: pickle a frozen dataclass with two or more fields as a call with their values.
 
-    This takes a third of the time of Python's default for a dataclass with slots.
+    This takes a third of the time of Python's default for a dataclass with slots, which looks up the fields
+    for each object. Without slots, the default is fast.
     """
     values = attrgetter(*(field.name for field in fields(kind)))  # type: ignore[arg-type]
     copyreg.pickle(kind, lambda item: (kind, values(item)))

@@ -30,8 +30,9 @@ ROOMS = [
 #: The same inside large packages: each part imports only parts before it.
 INNER = {
     "sentstream.dataset": [
-        *"formats distinct input_list folders tables inputs where one_row jobs meter outputs".split(),
-        *"pieces manifest partitions work report small_files run plan planner preparation verify".split(),
+        *"formats distinct input_list folders tables inputs where one_row survey jobs meter".split(),
+        *"outputs pieces manifest partitions work report small_files run plan planner".split(),
+        *"preparation verify".split(),
     ],
     "sentstream.analyze": [
         *"intervals keyed_sums keys word_counts word_odds scored times cells timeline groups".split(),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sentstream.dataset.formats.api import Piece
 from sentstream.dataset.inputs import Found
 from sentstream.dataset.jobs import Job
+from sentstream.dataset.manifest.records import Entry, Input, Written
 from sentstream.packed import Packed
 from sentstream.storage.local import LocalFile, LocalStorage
 
@@ -72,6 +73,11 @@ KINDS = [
     found(3),
     Piece(FILE, 0, 2, size=7),
     Job(FILE, "a", None, LocalStorage(), "csv", is_stream=True),
+    Input("a", 7, "1", "ab"),
+    Written("day=1/a", 2, 7, "cd"),
+    Entry(
+        "done", "a", Input("a", 7, "1", "ab"), rows=2, tally={"rows": 2}, files=(Written("b", 2, 7, "cd"),)
+    ),
 ]
 
 

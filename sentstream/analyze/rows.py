@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sentstream.analyze.cells import Floats, Ints
 from sentstream.analyze.scored import Labels, ModelName, check_same, labels_of, model_of
-from sentstream.dataset.folders import add_columns, folder_fields
+from sentstream.dataset.folders import add_columns, folder_fields, folder_of
 from sentstream.dataset.formats.api import Format, Source, total
 from sentstream.dataset.formats.names import is_scored
 from sentstream.dataset.formats.open import open_source
@@ -133,8 +133,8 @@ class ScoredFiles:
         self.wanted, self.left_out = wanted, 0
         self._selection = Selection(wanted.where)
         found = _find(inputs, options, format)
-        kept = self._selection.keep([one.file.name for one in found])
-        self._files = [one for one, keep in zip(found, kept, strict=True) if keep]
+        kept = self._selection.keep(dict.fromkeys(folder_of(one.file.name) for one in found))
+        self._files = [one for one in found if folder_of(one.file.name) in kept]
         self.sources: list[Source] = []
         self.models: list[ModelName] = []
         labels: Labels | None = None

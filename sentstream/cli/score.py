@@ -329,7 +329,8 @@ def score(
         if dry_run:
             _show_plan(plan, as_json=json)
             return
-        if json and any(file.job.output is None for file in plan.files):
+        # Only the output of a single file can be standard output.
+        if json and len(plan.files) == 1 and plan.files[0].job.output is None:
             raise UsageError(
                 "--json and the scored rows both go to standard output", hint="give --output FILE"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -16,16 +18,24 @@ class Values(Generic[_Item, _Value]):
 
     Args:
         items: The items, which can be iterated repeatedly.
-        of: Returns the value of an item.
+        key: Returns the value of an item.
+        hashes: The hashes of the values, in any order, if they are known already.
     """
 
-    def __init__(self, items: Iterable[_Item], key: Callable[[_Item], _Value]) -> None:
+    def __init__(
+        self,
+        items: Iterable[_Item],
+        key: Callable[[_Item], _Value],
+        hashes: array[int] | None = None,
+    ) -> None:
         self._items, self._of = items, key
-        self._hashes = np.sort(np.fromiter((hash(key(item)) for item in items), np.int64))
+        found = np.fromiter((hash(key(item)) for item in items), np.int64) if hashes is None else hashes
+        self._hashes = np.sort(np.asarray(found, np.int64))
 
     def __contains__(self, value: object) -> bool:
-        index = int(np.searchsorted(self._hashes, hash(value)))
-        if index == len(self._hashes) or int(self._hashes[index]) != hash(value):
+        hashes = self._hashes.data  # in an array, looking up a single value takes longer
+        index = bisect_left(hashes, hash(value))
+        if index == len(hashes) or hashes[index] != hash(value):
             return False
         return any(self._of(item) == value for item in self._items)
 
@@ -38,3 +48,16 @@ class Values(Generic[_Item, _Value]):
             if hash(value) in again:
                 (found if value in seen else seen).add(value)
         return found
+
+
+def hashes_of(items: Iterable[_Item], *functions: Callable[[_Item], Hashable]) -> tuple[array[int], ...]:
+    """Return the hashes of several values of each item, from a single pass.
+
+    >>> [len(hashes) for hashes in hashes_of(["a", "bc"], len, str.upper)]
+    [2, 2]
+    """
+    found = tuple(array("q") for _ in functions)
+    for item in items:
+        for function, hashes in zip(functions, found, strict=True):
+            hashes.append(hash(function(item)))
+    return found

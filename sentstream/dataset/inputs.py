@@ -225,6 +225,7 @@ def _walk(
     resolved = directory.resolve()
     default = str(resolved.with_name(scored_directory(resolved.name))) if resolved.name else None
     root, prefix = str(directory), "" if below == Path() else f"{below.as_posix()}/"
+    storage = LocalStorage()
     count = len(found.files)
     others: list[str] = []
     for parent, names, entries in os.walk(root, onerror=_refuse):
@@ -235,18 +236,21 @@ def _walk(
             )
         names[:] = sorted(n for n in names if not is_skipped(n) and (Path(parent) / n).resolve() != output)
         others += [f"{name}{os.sep}, a link" for name in names if os.path.islink(os.path.join(parent, name))]
+        # Joined once per directory, as there may be millions of files.
+        folder = os.path.join(parent, "")
+        above = "" if parent == root else os.path.join(os.path.relpath(parent, root), "")
+        outputs = None if default is None else os.path.join(default, above)
         for name in sorted(entries):
             if is_skipped(name) or found.is_output(name):
                 continue
-            path = os.path.join(parent, name)
-            relative = os.path.relpath(path, root) if parent != root else name
-            file = _local_or_none(path, name)
+            relative = above + name
+            file = _local_or_none(folder + name, name)
             if file is None or not _is_input(file, name, format):
                 others.append(relative)
                 continue
-            target = None if default is None else os.path.join(default, relative)
+            target = None if outputs is None else outputs + name
             inside = prefix + relative.replace(os.sep, "/")
-            found.files.append(Found(file, LocalStorage(), inside, target, default))
+            found.files.append(Found(file, storage, inside, target, default))
     _leave_out(root, count, others, found)
 
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import os
-import re
 import stat
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
 from sentstream.dataset.distinct import Values
+from sentstream.dataset.folders import folder_of
 from sentstream.dataset.formats.api import STREAMED, Format
 from sentstream.dataset.formats.names import layout_of_name, renamed
 from sentstream.dataset.formats.sniff import layout_of
 from sentstream.dataset.formats.view import View
 from sentstream.dataset.inputs import Found, find_inputs
+from sentstream.dataset.survey import Identity, Survey
 from sentstream.dataset.tables.api import ANY_TABLE, TableOptions
-from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError, counted
+from sentstream.errors import OutputExistsError, OutputWriteError, UsageError, counted
 from sentstream.packed import Packed, pickled_by_fields
 from sentstream.storage.api import Storage, StoredFile
 from sentstream.storage.local import LocalFile, LocalStorage, local_file
@@ -94,6 +95,7 @@ class Jobs(Sequence[Job]):
         storage: The storage of that directory, or else of the first output.
         snapshots: The snapshot of each table, by table id.
         are_far: Whether some inputs are remote, so that several are requested at a time.
+        can_resume: Whether the inputs can be read again, and all outputs are files, or all are objects.
     """
 
     jobs: Sequence[Job]
@@ -101,6 +103,7 @@ class Jobs(Sequence[Job]):
     storage: Storage
     snapshots: Mapping[str, int] = field(default_factory=dict)
     are_far: bool = False
+    can_resume: bool = False
 
     @overload
     def __getitem__(self, index: int) -> Job: ...
@@ -126,7 +129,7 @@ def find_jobs(
     output_format: Format | None = None,
     options: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = lambda line: None,
-    keep: Callable[[Sequence[str]], Sequence[bool]] | None = None,
+    keep: Callable[[Collection[str]], Container[str]] | None = None,
     tables: TableOptions = ANY_TABLE,
     from_list: bool = False,
     is_file: Callable[[str], bool] = lambda output: False,
@@ -146,7 +149,8 @@ def find_jobs(
         output_format: The format of the outputs; None uses each file name's suffix, or the input's format.
         options: Settings of object stores.
         warn: Called with one line about files in the directories that are not read.
-        keep: Given all names, returns which ones to keep; the outputs of others may exist. By default all.
+        keep: Given the folders of all inputs, returns those whose files to keep; the outputs of others may
+            exist. By default all.
         tables: Which directories are tables, and which of their snapshots to read.
         from_list: Whether the inputs come from a list, which may have a single entry.
         is_file: Returns whether an apparent output directory is known to be a single file's output.
@@ -194,38 +198,46 @@ def _paired(
     overwrite: bool,
     format: Format | None,
     output_format: Format | None,
-    keep: Callable[[Sequence[str]], Sequence[bool]] | None,
+    keep: Callable[[Collection[str]], Container[str]] | None,
     from_list: bool,
     is_file: Callable[[str], bool],
 ) -> Jobs:
     """Pair the inputs with their outputs, and check all of them."""
-    sources = _sources(found)
+    survey = Survey(found)
     with _explaining(output):
         one = _is_one(found, output, storage, from_list, is_file)
-        target_of, relative_of, directory = _targets(found, output, storage, output_format, one)
+        target_of, relative_of, directory = _targets(found, output, storage, output_format, one, survey)
 
         any_remote = False
+        hashes, folders = array("q"), dict[str, None]()
 
         def pair(item: Found) -> Job:
             nonlocal any_remote
             any_remote = any_remote or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
-            target = target_of(item)
+            relative = relative_of(item)
+            target = target_of(item, relative)
             where = item.storage if output is None else storage
-            relative, at_once = relative_of(item), target is None or _is_stream(target)
-            return Job(item.file, relative, target, where, format, output_format, item.view, at_once)
+            at_once = target is None or _is_stream(target)
+            job = Job(item.file, relative, target, where, format, output_format, item.view, at_once)
+            hashes.append(hash(target))
+            folders[folder_of(job.placed)] = None
+            return job
 
         jobs = Packed(map(pair, found))
+        outputs = Values(jobs, _output, hashes)
         if keep is not None:
-            kept = keep(Packed(job.placed for job in jobs))
-            if not all(kept):
-                jobs = Packed(itertools.compress(jobs, kept))
-        _check(((job.name, job.output, job.storage) for job in jobs), overwrite, _repeated(jobs), sources)
-    return Jobs(jobs, directory, found[0].storage if output is None else storage, are_far=any_remote)
+            kept = keep(folders)
+            if not all(folder in kept for folder in folders):
+                jobs = Packed(job for job in jobs if folder_of(job.placed) in kept)
+                outputs = Values(jobs, _output)
+        checked = ((job.name, job.output, job.storage) for job in jobs)
+        can_resume = _check(checked, overwrite, outputs.repeated(), survey.identities)
+    where = found[0].storage if output is None else storage
+    return Jobs(jobs, directory, where, are_far=any_remote, can_resume=can_resume)
 
 
-def _repeated(jobs: Sequence[Job]) -> set[str | None]:
-    """Return the outputs that several inputs share."""
-    return Values(jobs, lambda job: job.output).repeated()
+def _output(job: Job) -> str | None:
+    return job.output
 
 
 def name_below(storage: Storage, directory: str, name: str) -> str:
@@ -299,9 +311,14 @@ def _is_one(
 
 
 def _targets(
-    found: Sequence[Found], output: str | None, storage: Storage, format: Format | None, one: bool
-) -> tuple[Callable[[Found], str | None], Callable[[Found], str], str | None]:
-    """Return functions for an input's output and its relative path, and the output directory."""
+    found: Sequence[Found],
+    output: str | None,
+    storage: Storage,
+    format: Format | None,
+    one: bool,
+    survey: Survey,
+) -> tuple[Callable[[Found, str], str | None], Callable[[Found], str], str | None]:
+    """Return a function for an input's output, given its relative path; one for that path; the directory."""
     if output is None:
         if any(item.default is None for item in found):
             raise UsageError("no default output for the root directory", hint="give --output")
@@ -309,82 +326,32 @@ def _targets(
         directory = directories.pop() if len(directories) == 1 else None
         resolve = _resolver()
         return (
-            lambda item: item.default and resolve(_renamed(item.default, format)),
-            _relatives(found),
+            lambda item, relative: item.default and resolve(_renamed(item.default, format)),
+            survey.relatives(),
             directory,
         )
     if one:
         target, directory = _one_target(output, _renamed(found[0].relative, format), storage)
-        return lambda item: target, lambda item: item.relative, directory
+        return lambda item, relative: target, lambda item: item.relative, directory
     if output == STANDARD or (layout_of_name(output) is not None and not storage.is_directory(output)):
         raise UsageError(
             f"{counted(len(found), 'input')} for one output, {output}",
             hint="give a directory: --output scored/",
         )
-    relative_of, directory, resolve = _relatives(found), _resolve(output), _resolver()
+    directory, resolve = _resolve(output), _resolver()
     return (
-        lambda item: resolve(storage.join(output, _renamed(relative_of(item), format))),
-        relative_of,
+        lambda item, relative: resolve(storage.join(output, _renamed(relative, format))),
+        survey.relatives(),
         directory,
     )
 
 
 def _renamed(path: str, format: Format | None) -> str:
-    """Return a path, URI or relative path with the suffix of another format."""
+    """Return a path, URI or relative path with the suffix of another format; None keeps it."""
+    if format is None:
+        return path
     name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
     return path.removesuffix(name) + renamed(name, format)
-
-
-def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
-    """Return a function for paths relative to the given input, or, if not unique, to the common parent.
-
-    Folders such as ``lang=en`` above the given inputs are kept, too, where they differ.
-    """
-
-    def above(item: Found) -> str:
-        if item.view is not None and not item.view.folders:
-            return ""
-        return _hive(item.file.name.removesuffix(item.relative))
-
-    folders: set[str] = set()
-
-    def below(item: Found) -> str:
-        folders.add(folder := above(item))
-        return folder + item.relative if len(folders) > 1 else item.relative
-
-    values = Values(found, below)
-    if len(folders) > 1:  # this was not known for the first ones
-        values = Values(found, below)
-    if not values.repeated():
-        return below
-    if any(is_uri(_absolute(item.file)) for item in found):
-
-        def parts(item: Found) -> list[str]:
-            return _absolute(item.file).replace("//", "/").split("/")
-
-        shared = parts(found[0])[:-1]
-        for item in found:
-            levels = zip(shared, parts(item)[:-1], strict=False)
-            shared = [level for level, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], levels)]
-        return lambda item: "/".join(parts(item)[len(shared) :])
-    base = os.path.commonpath({os.path.dirname(_absolute(item.file)) for item in found})
-    return lambda item: Path(_absolute(item.file)).relative_to(base).as_posix()
-
-
-def _hive(name: str) -> str:
-    """Return the partition folders at the end of a path.
-
-    >>> _hive("logs=1/in/lang=en/day=1/")
-    'lang=en/day=1/'
-    """
-    parents = itertools.takewhile(lambda parent: "=" in parent, reversed(re.split(r"[/\\]", name)[:-1]))
-    return "".join(f"{parent}/" for parent in reversed(list(parents)))
-
-
-def _absolute(file: StoredFile) -> str:
-    if isinstance(file, LocalFile):  # avoid making a Path of each, as there may be millions
-        return os.path.abspath(file.location)
-    return file.name if file.path is None else os.path.abspath(file.path)
 
 
 def _one_target(output: str, name: str, storage: Storage) -> tuple[str | None, str | None]:
@@ -409,7 +376,7 @@ def _resolver() -> Callable[[str], str]:
 
     def resolve(name: str) -> str:
         directory, base = os.path.split(name)
-        if is_uri(name) or base in ("", os.curdir, os.pardir) or os.path.lexists(name):
+        if is_uri(name) or base in ("", os.curdir, os.pardir) or _leads_elsewhere(name):
             return _resolve(name)
         if directory not in directories:
             directories[directory] = os.path.realpath(directory)
@@ -418,39 +385,20 @@ def _resolver() -> Callable[[str], str]:
     return resolve
 
 
-def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:
-    """Return the identity of each input, independent of its name.
-
-    Raises:
-        UsageError: An input is given twice.
-        InputError: An input cannot be examined.
-    """
-    twice = Values(found, lambda item: _absolute(item.file)).repeated()
-    names: set[str] = set()
-
-    def identity(item: Found) -> tuple[int, int] | str:
-        path = item.file.location if isinstance(item.file, LocalFile) else item.file.path
-        name = _absolute(item.file) if twice or path is None else ""
-        if name in twice:
-            if name in names:
-                raise UsageError(f"{item.file.name} is given twice", hint="name it once")
-            names.add(name)
-        if path is None:
-            return name
-        try:
-            return _identity(path)
-        except OSError as error:
-            raise InputError(f"{item.file.name} cannot be read: {error.strerror or error}") from error
-
-    return Values(found, identity)
+def _leads_elsewhere(name: str) -> bool:
+    """Return whether something exists that is not a file or directory itself: a link, a pipe, a device."""
+    try:
+        return _is_neither(os.lstat(name))
+    except (OSError, ValueError):  # as ``os.path.lexists``
+        return False
 
 
 def _check(
     outputs: Iterable[tuple[str, str | None, Storage]],
     overwrite: bool,
     repeated: Collection[str | None] = (),
-    sources: Container[tuple[int, int] | str] = (),
-) -> None:
+    sources: Container[Identity] = (),
+) -> bool:
     """Check the outputs as far as possible before anything is written.
 
     Args:
@@ -458,11 +406,17 @@ def _check(
         overwrite: Whether outputs may already exist.
         repeated: The outputs that occur more than once.
         sources: The identities of the inputs.
+
+    Returns:
+        Whether all outputs are kept, and in one kind of storage.
     """
     taken: dict[str, str] = {}
+    kinds: set[str] = set()
+    writable: set[str] = set()
     for name, target, storage in outputs:
         if target is None:
             _check_standard_output()
+            kinds.add("stream")
             continue
         if target in taken:
             raise OutputExistsError(
@@ -472,15 +426,29 @@ def _check(
         if target in repeated:
             taken[target] = name
         if is_uri(target):
-            is_input = target in sources
-        else:
-            status = _stat(target)
-            if _is_neither(status):
-                continue
-            is_input = status is not None and (status.st_dev, status.st_ino) in sources
-        if is_input:
-            raise OutputExistsError(f"the output {target} is an input", hint="choose another --output")
-        storage.check_writable(target, overwrite=overwrite)
+            kinds.add("object")
+            _check_not_input(target, target, sources)
+            storage.check_writable(target, overwrite=overwrite)
+            continue
+        status = _stat(target)
+        if _is_neither(status):
+            kinds.add("stream")
+            continue
+        kinds.add("file")
+        if status is not None:
+            _check_not_input(target, (status.st_dev, status.st_ino), sources)
+        # The rest is the same for all outputs in a directory.
+        directory = os.path.dirname(target)
+        may_be_written = status is None or (overwrite and stat.S_ISREG(status.st_mode))
+        if not may_be_written or directory not in writable:
+            storage.check_writable(target, overwrite=overwrite)
+            writable.add(directory)
+    return len(kinds) == 1 and "stream" not in kinds
+
+
+def _check_not_input(target: str, identity: Identity, sources: Container[Identity]) -> None:
+    if identity in sources:
+        raise OutputExistsError(f"the output {target} is an input", hint="choose another --output")
 
 
 def _check_standard_output() -> None:
@@ -499,12 +467,6 @@ def _check_standard_output() -> None:
             "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
         )
         raise OutputWriteError(f"standard output {problem}", hint="give --output FILE") from error
-
-
-def _identity(path: str | Path) -> tuple[int, int]:
-    """Return the device and inode of a file, which all of its names share."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
 
 
 def _stat(path: str | Path) -> os.stat_result | None:

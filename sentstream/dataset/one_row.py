@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pyarrow.compute as pc
 
+from sentstream.dataset.folders import folder_of
 from sentstream.dataset.formats.api import Source
 from sentstream.dataset.formats.open import open_source, read_piece
 from sentstream.dataset.inputs import find_inputs
@@ -79,7 +80,7 @@ def find_texts(
     """
     selection = Selection(where)
     source = _open(name, options)
-    selection.keep([source.name])
+    selection.keep([folder_of(source.name)])
     row_filter = selection.of(source.name, source.name)
     assert row_filter is not None
     folders = {key: value for key, value in row_filter.folders.items() if key not in source.schema.names}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
@@ -14,7 +13,6 @@ from sentstream.dataset.formats.api import Layout, Piece
 from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
 from sentstream.dataset.jobs import Job
 from sentstream.dataset.manifest.ledger import Ledger
-from sentstream.dataset.manifest.records import Entry
 from sentstream.dataset.manifest.shards import WHOLE, Shard
 from sentstream.dataset.meter import OnBytes
 from sentstream.dataset.partitions import Partitions
@@ -47,7 +45,7 @@ class PlannedFile:
         layout: The layout of the output.
         todo: The pieces that this run has left to score.
         pieces: All pieces of the file.
-        before: What earlier runs wrote: the whole output, or parts.
+        rows_before: Number of rows that earlier runs did, written or excluded by ``where``.
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
         partitions: The partitioning of the output; None if it is not partitioned.
@@ -59,7 +57,7 @@ class PlannedFile:
     layout: Layout
     todo: tuple[Piece, ...]
     pieces: tuple[Piece, ...]
-    before: tuple[Entry, ...] = ()
+    rows_before: int = 0
     where: RowFilter | None = None
     folders: Mapping[str, pa.Scalar] = field(default_factory=dict)
     partitions: Partitions | None = None
@@ -79,7 +77,7 @@ class PlannedFile:
     @property
     def is_done(self) -> bool:
         """Whether the output is complete."""
-        return any(entry.state == "done" for entry in self.before)
+        return self.schema is None
 
     @property
     def is_small(self) -> bool:
@@ -110,6 +108,8 @@ class Plan:
 
     Attributes:
         files: The files, in scoring order.
+        todo: The indices of those that are not done, ascending.
+        totals: Totals of all files.
         model: The model.
         scorer: Its scorer.
         batch_rows: Maximum rows per batch.
@@ -132,6 +132,8 @@ class Plan:
     """
 
     files: Sequence[PlannedFile]
+    todo: Sequence[int]
+    totals: Totals
     model: Model
     scorer: Scorer
     batch_rows: int
@@ -152,18 +154,13 @@ class Plan:
     provider: Literal["cpu", "cuda"] = "cpu"
     held: HeldFiles = field(default_factory=HeldFiles)
 
-    @cached_property
-    def totals(self) -> Totals:
-        """Totals of all files; computed once, since going through millions takes seconds."""
-        rows: int | None = 0
-        before, left_out, size = self.scorer.no_rows(), 0, 0
-        for file in self.files:
-            rows = None if rows is None or file.rows is None else rows + file.rows
-            size += file.size
-            for entry in file.before:
-                before += Tally.from_dict(entry.tally)
-                left_out += entry.left_out
-        return Totals(rows, before, left_out, size)
+    def unfinished(self) -> Iterator[tuple[int, PlannedFile]]:
+        """Yield the files that are not done, each with its number, from 1.
+
+        Of millions that are done, none is unpacked.
+        """
+        for index in self.todo:
+            yield index + 1, self.files[index]
 
     @property
     def rows(self) -> int | None:

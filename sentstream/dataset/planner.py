@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -20,11 +21,11 @@ from sentstream.dataset.formats.names import layout_of_name
 from sentstream.dataset.formats.open import open_source
 from sentstream.dataset.formats.write import check_writable_as, output_layout
 from sentstream.dataset.jobs import Job, Jobs, name_below
-from sentstream.dataset.manifest.ledger import Ledger, fingerprint, printable
+from sentstream.dataset.manifest.ledger import Ledger, printable, tail_hash
 from sentstream.dataset.manifest.records import Entry
 from sentstream.dataset.manifest.shards import WHOLE, Shard
 from sentstream.dataset.partitions import Partitions, check_distinct
-from sentstream.dataset.plan import OnError, PlannedFile
+from sentstream.dataset.plan import OnError, PlannedFile, Totals
 from sentstream.dataset.report import Skipped
 from sentstream.dataset.small_files import is_small
 from sentstream.dataset.where import RowFilter, Selection
@@ -37,6 +38,7 @@ from sentstream.errors import (
 )
 from sentstream.packed import Packed
 from sentstream.scorer import Scorer
+from sentstream.scorer.tally import Tally
 from sentstream.storage.ahead import ahead
 from sentstream.storage.api import StoredFile
 from sentstream.storage.held import HeldFiles, hold
@@ -228,6 +230,10 @@ class Planner:
         self.folders: list[str] = []
         #: Number of rows of the largest file; None if only known after reading to the end.
         self.most_rows: int | None = 0
+        #: The indices of the files that are not done.
+        self.todo = array("q")
+        self._rows: int | None = 0
+        self._before, self._left_out_before, self._size = inspector.scorer.no_rows(), 0, 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
         #: The last schema, and the equal one that all files share; avoids hashing schemas, which is slow.
@@ -243,8 +249,8 @@ class Planner:
         todo = (job for (job, _), known in ahead_of_them if isinstance(known, list))
         looked = iter(self._inspect(self._inspector, todo))
         for (job, mine), known in shares:
-            if known is None:
-                files.append(self._counted(self._done(job)))
+            if isinstance(known, int):
+                files.append(self._counted(self._done(job, known)))
                 continue
             try:
                 if isinstance(known, InputError):
@@ -252,22 +258,43 @@ class Planner:
                 looked_at = next(looked)
                 if isinstance(looked_at, InputError):
                     raise looked_at
-                files.append(self._counted(self._file(job, looked_at, known, mine)))
+                file = self._counted(self._file(job, looked_at, known, mine))
+                self.todo.append(len(files))
+                files.append(file)
             except InputError as error:
                 if self._on_error == "fail":
                     raise
                 skipped.append(Skipped(job, error.message))
         return files, skipped
 
+    @property
+    def totals(self) -> Totals:
+        """Totals of the planned files, counted meanwhile: going through millions again takes seconds."""
+        return Totals(self._rows, self._before, self._left_out_before, self._size)
+
     def _counted(self, file: PlannedFile) -> PlannedFile:
-        unknown = self.most_rows is None or file.rows is None
-        self.most_rows = None if unknown else max(self.most_rows or 0, file.rows or 0)
+        """Count the rows and bytes of a file."""
+        if self.most_rows is None or self._rows is None or file.rows is None:
+            self.most_rows = self._rows = None
+        else:
+            self.most_rows = max(self.most_rows, file.rows)
+            self._rows += file.rows
+        self._size += file.size
         return file
+
+    def _count_before(self, entry: Entry) -> None:
+        """Count the rows that an earlier run did."""
+        self._before += Tally.from_dict(entry.tally)
+        self._left_out_before += entry.left_out
 
     def _known_of(
         self, jobs: Jobs
-    ) -> tuple[Packed[list[bool]] | None, Packed[list[Entry] | InputError | None]]:
-        """Return which pieces of each file this shard has, and ``_begun`` of each of its ``_shares``."""
+    ) -> tuple[Packed[list[bool]] | None, Packed[list[Entry] | InputError | int]]:
+        """Return which pieces of each file this shard has, and what is known of each of its ``_shares``.
+
+        That is: the number of rows of a file that is done, the manifest's entries of a file to inspect, or
+        why it is invalid.
+        """
         existing = self._existing(jobs)
         recorded: Mapping[str, int] = {}
         if self._partition_by:
@@ -278,10 +305,16 @@ class Planner:
             self.replaced = list(self._stale(jobs, existing))
         chosen = None if self._shard == WHOLE else self._chosen(jobs)
 
-        def begun(share: tuple[Job, list[bool] | None]) -> list[Entry] | InputError | None:
+        def begun(share: tuple[Job, list[bool] | None]) -> list[Entry] | InputError | Entry:
             return self._begun(share[0], existing, recorded)
 
-        return chosen, Packed(_each(begun, _shares(jobs, chosen), jobs.are_far))
+        def noted(known: list[Entry] | InputError | Entry) -> list[Entry] | InputError | int:
+            if not isinstance(known, Entry):
+                return known
+            self._count_before(known)
+            return known.rows + known.left_out  # its hashes take more memory than the rest of a planned file
+
+        return chosen, Packed(map(noted, _each(begun, _shares(jobs, chosen), jobs.are_far)))
 
     def _chosen(self, jobs: Jobs) -> Packed[list[bool]]:
         """Return, for each file, which of its pieces this shard has."""
@@ -354,8 +387,8 @@ class Planner:
 
     def _begun(
         self, job: Job, existing: Mapping[str, int], recorded: Mapping[str, int]
-    ) -> list[Entry] | InputError | None:
-        """Return what the manifest has of a file to inspect, None if it is done, or why it is invalid.
+    ) -> list[Entry] | InputError | Entry:
+        """Return what the manifest has of a file to inspect, its entry if it is done, or why it is invalid.
 
         Args:
             job: The file.
@@ -378,15 +411,13 @@ class Planner:
             if whole[0].files is None
             else all(recorded.get(one.name) == one.size for one in whole[0].files)
         ):
-            return None
+            return whole[0]
         return known
 
-    def _done(self, job: Job) -> PlannedFile:
+    def _done(self, job: Job, rows: int) -> PlannedFile:
         """Return the plan of a file that is done."""
-        (whole,) = (entry for entry in self._known(job) if entry.state == "done")
         partitions = self._inspector.partitions(job)
-        rows = whole.rows + whole.left_out
-        return PlannedFile(job, rows, None, PARQUET, (), (), (whole,), partitions=partitions)
+        return PlannedFile(job, rows, None, PARQUET, (), (), rows, partitions=partitions)
 
     def _file(self, job: Job, looked: Inspected, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
         """Return what is left to do for a file."""
@@ -407,6 +438,8 @@ class Planner:
                 f"{job.shown_target} is partly done",
                 hint="continue with --resume, choose another name, or start over with --overwrite",
             )
+        for entry in before:
+            self._count_before(entry)
         return PlannedFile(
             job,
             total(itertools.compress(looked.rows, chosen)),
@@ -414,7 +447,7 @@ class Planner:
             self._layouts.setdefault(looked.layout, looked.layout),
             tuple(piece for piece in wanted if (piece.first, piece.stop) not in parts) if parts else wanted,
             pieces,
-            before,
+            sum(entry.rows + entry.left_out for entry in before),
             looked.where,
             looked.folders,
             looked.partitions,
@@ -461,7 +494,7 @@ class Planner:
             change = f"it has {file.size:,} bytes and had {then.size:,}"
         elif file.tag != then.tag:
             change = "it was modified later"
-        elif fingerprint(file).tail != then.tail:
+        elif tail_hash(file) != then.tail:
             change = "its last bytes differ"
         if change:
             raise ResumeError(

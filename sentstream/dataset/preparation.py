@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sentstream
 from sentstream.dataset.formats.api import TITLES, Format
 from sentstream.dataset.formats.parquet.settings import DEFAULTS, parquet_settings
-from sentstream.dataset.jobs import STANDARD, STANDARD_INPUT, Jobs, find_jobs
+from sentstream.dataset.jobs import STANDARD, Jobs, find_jobs
 from sentstream.dataset.manifest.ledger import DIRECTORY, Ledger, header_of
 from sentstream.dataset.manifest.records import Header
 from sentstream.dataset.manifest.shards import WHOLE, Shard, parse_shard
@@ -200,13 +200,15 @@ def prepare(
         if in_process and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
             ledger = None  # a single piece leaves nothing to resume
         if parquet != DEFAULTS:
-            _check_parquet(files)
+            _check_parquet(files[index] for index in planner.todo)
         rows = batch_rows or _batch_rows(planner.most_rows, loaded)
         # Only a shard has to know the outputs of others.
         shared = part != WHOLE and ledger is not None
         outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
         yield Plan(
             files,
+            planner.todo,
+            planner.totals,
             loaded,
             scorer,
             rows,
@@ -281,14 +283,7 @@ def _batch_rows(rows: int | None, model: Model) -> int:
 
 def _ledger(jobs: Jobs, header: Header, shard: Shard, *, fresh: bool, needed_by: str | None) -> Ledger | None:
     """Return the manifest of the outputs, if they can have one; raise if an option needs it."""
-    outputs: Packed[str] = Packed()
-    once = False
-    for job in jobs:
-        once = once or job.name == STANDARD_INPUT
-        if job.output is not None and not job.is_stream:
-            outputs.append(job.output)
-    of_one_kind = len({is_uri(output) for output in outputs}) == 1
-    if len(outputs) < len(jobs) or not of_one_kind or once:
+    if not jobs.can_resume:
         if needed_by is not None:
             raise UsageError(
                 f"{needed_by} needs inputs that can be read again and outputs that are kept",
@@ -299,6 +294,7 @@ def _ledger(jobs: Jobs, header: Header, shard: Shard, *, fresh: bool, needed_by:
     if jobs.directory is not None:
         directory = storage.join(jobs.directory, DIRECTORY)
         return Ledger(storage, directory, jobs.directory, header, shard=shard, fresh=fresh)
+    outputs = Packed(job.output for job in jobs if job.output is not None)
     parent, directory = _manifest_of(storage, outputs)
     return Ledger(storage, directory, parent, header, outputs=outputs[0], shard=shard, fresh=fresh)
 

@@ -232,8 +232,8 @@ class Run:
             folders: Folders to search, in addition to those that existed before the run.
         """
         outputs: dict[Storage, Packed[str]] = {}
-        for file in self.plan.files:
-            if not file.is_done and file.job.output is not None and not file.job.is_stream:
+        for _, file in self.plan.unfinished():
+            if file.job.output is not None and not file.job.is_stream:
                 outputs.setdefault(file.job.storage, Packed()).append(file.job.output)
         for storage, names in outputs.items():
             if self.plan.partition_by:  # all outputs are in one directory
@@ -243,7 +243,7 @@ class Run:
 
     def _score(self, commits: Commits) -> None:
         """Score all files in this process."""
-        for small, files in itertools.groupby(enumerate(self.plan.files, start=1), self._is_small):
+        for small, files in itertools.groupby(self.plan.unfinished(), self._is_small):
             if small:
                 self._small_files(files, commits)
             else:
@@ -251,22 +251,16 @@ class Run:
 
     def _is_small(self, numbered: tuple[int, PlannedFile]) -> bool:
         """Return whether a file is scored together with others."""
-        file = numbered[1]
-        if file.is_done:
-            return True
-        return self.ledger is not None and len(self.plan.files) > 1 and file.is_small
+        return self.ledger is not None and len(self.plan.files) > 1 and numbered[1].is_small
 
     def _large_files(self, files: Iterable[tuple[int, PlannedFile]], commits: Commits) -> None:
         """Score files one by one, batch by batch."""
         for number, file in files:
-            if file.is_done:
-                continue
             self.begin(number, file.job.name)
             if number < len(self.plan.files) and not self.plan.files[number].is_done:
                 self.plan.files[number].job.source.prefetch()
             before = self._tally, self._left_out
-            done = sum(entry.rows + entry.left_out for entry in file.before)
-            self._meter.begin(file.size, None if file.rows is None else file.rows - done)
+            self._meter.begin(file.size, None if file.rows is None else file.rows - file.rows_before)
             try:
                 self._file(file, commits)
             except InputError as error:
@@ -279,7 +273,7 @@ class Run:
     def _small_files(self, files: Iterable[tuple[int, PlannedFile]], commits: Commits) -> None:
         """Score many files at a time, and write each to its own output."""
         plan = self.plan
-        units = ((number, self.unit(file, file.pieces[0])) for number, file in files if not file.is_done)
+        units = ((number, self.unit(file, file.pieces[0])) for number, file in files)
         skip = None if plan.on_error == "fail" else self._skip_number
         groups = SmallFiles(plan.scorer, units, skip, plan.held)
         scored = plan.scorer.score_groups(groups, plan.model.threads, self._watch)
@@ -361,7 +355,7 @@ class Run:
             return 0
         if plan.shard != WHOLE:
             ledger.reload()  # the last shard to end assembles shared files and finishes the manifest
-            for file in plan.files:
+            for _, file in plan.unfinished():
                 if len(file.pieces) > 1 and ledger.below(file.job.shown_target) not in ledger.done.files:
                     self._assemble(file, commits)
             pending = sum(name not in ledger.done.files for name in plan.outputs)

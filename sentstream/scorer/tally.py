@@ -25,17 +25,18 @@ class Tally:
     columns: dict[str, Tally] = field(default_factory=dict)
 
     def __add__(self, other: Tally) -> Tally:
-        names = dict.fromkeys((*self.labels, *other.labels))
-        none = Tally(0, {}, 0, 0)
+        labels = dict(self.labels)
+        for name, count in other.labels.items():
+            labels[name] = labels.get(name, 0) + count
+        columns = dict(self.columns)
+        for name, column in other.columns.items():
+            columns[name] = columns[name] + column if name in columns else column
         return Tally(
             self.rows + other.rows,
-            {name: self.labels.get(name, 0) + other.labels.get(name, 0) for name in names},
+            labels,
             self.unlabeled + other.unlabeled,
             self.truncated + other.truncated,
-            {
-                name: self.columns.get(name, none) + other.columns.get(name, none)
-                for name in dict.fromkeys((*self.columns, *other.columns))
-            },
+            columns,
         )
 
     @property

@@ -148,12 +148,12 @@ class LocalStorage:
         for parent, directories, names in os.walk(directory, onerror=refuse):
             directories[:] = sorted(name for name in directories if hidden or not is_skipped(name))
             below = os.path.relpath(parent, directory).replace(os.sep, "/")
-            prefix = "" if below == "." else f"{below}/"
+            prefix, folder = "" if below == "." else f"{below}/", os.path.join(parent, "")
             for name in sorted(names):
                 if hidden or not is_skipped(name):
                     file = None
                     with passing:
-                        file = local_file(os.path.join(parent, name))
+                        file = local_file(folder + name)
                     if file is not None:
                         yield prefix + name, file
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentstream.dataset.distinct import Values
+from sentstream.dataset.distinct import Values, hashes_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Clashing:
 
 @given(st.lists(st.integers(0, 30).map(Clashing), max_size=30), st.integers(0, 30).map(Clashing))
 def test_hash_collisions_are_resolved(items: list[Clashing], other: Clashing) -> None:
-    values = Values(items, lambda item: item)
-    assert (other in values) == (other in items)
-    assert values.repeated() == {item for item, count in Counter(items).items() if count > 1}
+    def same(item: Clashing) -> Clashing:
+        return item
+
+    for values in (Values(items, same), Values(items, same, *hashes_of(items, same))):
+        assert (other in values) == (other in items)
+        assert values.repeated() == {item for item, count in Counter(items).items() if count > 1}

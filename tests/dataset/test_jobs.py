@@ -280,6 +280,18 @@ class TestRejected:
         with pytest.raises(OutputWriteError, match="not a directory"):
             pairs(folder, "one.parquet", output="in/notes.txt/x.parquet")
 
+    def test_impossible_directory_after_possible_ones(self, folder: Path) -> None:
+        (folder / "new").mkdir()
+        (folder / "new/day=1").write_bytes(b"")
+        with pytest.raises(OutputWriteError, match=r"day=1 is not a directory"):
+            pairs(folder, "in", output="new/")
+
+    def test_directory_with_the_name_of_an_output(self, folder: Path) -> None:
+        (folder / "new/b.PARQUET").mkdir(parents=True)
+        (folder / "new/a.parquet").write_bytes(b"")
+        with pytest.raises(OutputExistsError, match=r"b\.PARQUET is a directory"):
+            pairs(folder, "in", output="new/", overwrite=True)
+
     def test_standard_input_cannot_be_combined(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="give - alone"):
             pairs(folder, "-", "one.parquet")
@@ -287,6 +299,25 @@ class TestRejected:
 
 class TestJobs:
     """What a manifest needs: relative names, and the directory of all outputs."""
+
+    def test_existing_outputs_and_links_among_them(self, folder: Path) -> None:
+        """Directories are resolved once each, but a link at the name of an output is still followed."""
+        (folder / "real").mkdir()
+        (folder / "new").symlink_to("real", target_is_directory=True)
+        (folder / "real/a.parquet").write_bytes(b"")
+        (folder / "real/b.PARQUET").symlink_to("elsewhere.parquet")
+        assert pairs(folder, "in", output="new/", overwrite=True) == {
+            "in/a.parquet": "real/a.parquet",
+            "in/b.PARQUET": "real/elsewhere.parquet",
+            "in/day=1/a.parquet": "real/day=1/a.parquet",
+            "in/deep/er/a.parquet": "real/deep/er/a.parquet",
+        }
+
+    def test_resumable_if_all_outputs_are_files(self, folder: Path) -> None:
+        os.mkfifo(folder / "pipe")
+        for output, expected in (("new/", True), (None, True), ("pipe", False), ("-", False)):
+            with find_jobs(["one.parquet"], output, overwrite=True) as jobs:
+                assert jobs.can_resume == expected
 
     def test_directory_has_an_output_directory(self, folder: Path) -> None:
         below = [name.removeprefix("in/") for name in WALKED]

@@ -93,6 +93,21 @@ class TestKilled:
         assert tree(tmp_path / "out") == first
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == times
 
+    def test_only_unfinished_files_are_visited(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
+        run(inputs, tmp_path / "out", bundle)
+        first = tree(tmp_path / "out")
+        (tmp_path / "out/day=1/4.parquet").unlink()
+        (tmp_path / "out/day=2/5.parquet").write_bytes(b"of another size")
+        with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle, resume=True) as plan:
+            left = {number: file.job.relative for number, file in plan.unfinished()}
+            assert sorted(left.values()) == ["day=1/4.parquet", "day=2/5.parquet"]
+            assert [plan.files[number - 1].job.relative for number in left] == [*left.values()]
+            assert [file.is_done for file in plan.files].count(False) == 2
+            assert (plan.rows, plan.before.rows) == (720, 600)
+            report = plan.score()
+        assert (report.tally.rows, report.before.rows) == (720, 600)
+        assert tree(tmp_path / "out") == first
+
 
 class TestRejected:
     def test_without_resume(self, inputs: Path, tmp_path: Path, bundle: str) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from json import dumps
+from json import JSONEncoder, dumps
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from sentstream.errors import OutputWriteError
@@ -78,28 +78,29 @@ def print_json(value: Any, *, flush: bool = False) -> None:
         BrokenPipeError: As ``print_data``.
     """
     before = ""
-    for part in _json(value, ensure_ascii=not _is_unicode(sys.stdout)):
+    # ``json.dumps`` would create an encoder for each item.
+    for part in _json(value, JSONEncoder(ensure_ascii=not _is_unicode(sys.stdout)).encode):
         if before:
             print_data(_harmless(before), end="")
         before = part
     print_data(_harmless(before), flush=flush)
 
 
-def _json(value: Any, *, ensure_ascii: bool) -> Iterator[str]:
+def _json(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
     """Yield JSON in parts."""
     if isinstance(value, Iterator):
         yield "["
         for number, item in enumerate(value):
-            yield (", " if number else "") + dumps(item, ensure_ascii=ensure_ascii)
+            yield (", " if number else "") + encode(item)
         yield "]"
     elif isinstance(value, dict) and any(isinstance(one, Iterator) for one in value.values()):
         yield "{"
         for number, (name, one) in enumerate(value.items()):
-            yield (", " if number else "") + dumps(name, ensure_ascii=ensure_ascii) + ": "
-            yield from _json(one, ensure_ascii=ensure_ascii)
+            yield (", " if number else "") + encode(name) + ": "
+            yield from _json(one, encode)
         yield "}"
     else:
-        yield dumps(value, ensure_ascii=ensure_ascii)
+        yield encode(value)
 
 
 def _harmless(json: str) -> str:

@@ -382,12 +382,22 @@ def fingerprint(file: StoredFile) -> Input:
     Raises:
         InputError: It cannot be read, or has changed since it was found.
     """
+    return Input(printable(file.name), file.size, file.tag, tail_hash(file))
+
+
+def tail_hash(file: StoredFile) -> str:
+    """Return a hash of a file's end, in hexadecimal.
+
+    Raises:
+        InputError: It cannot be read, or has changed since it was found.
+    """
     with file.open() as data:
-        data.seek(max(0, file.size - _TAIL))
+        if file.size > _TAIL:
+            data.seek(file.size - _TAIL)
         digest = hashlib.sha256()
         while block := data.read(_TAIL):
             digest.update(block)
-    return Input(printable(file.name), file.size, file.tag, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def part_name(parts: str, output: str, first: int) -> str:
@@ -409,6 +419,8 @@ def known(file: StoredFile) -> Input:
 
 def printable(name: str) -> str:
     """Return a name as valid text: bytes of a path that are not UTF-8 are escaped."""
+    if name.isascii():  # most are
+        return name
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -16,12 +16,15 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias
 
 from sentstream.errors import ManifestError
+from sentstream.packed import pickled_by_fields
 
 FORMAT: Final = 1
 _END: Final = "end"
 #: Shared, since ``json.dumps`` would create one per call.
 _JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
-_SUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}$')
+#: The checksum at the end of a line, which always has the same length.
+_SUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}')
+_SUM_BYTES: Final = len(',"crc32":"00000000"}')
 State: TypeAlias = Literal["done", "part", "skipped"]
 
 
@@ -42,6 +45,7 @@ class Header:
     format: int = FORMAT
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Input:
     """An input file, as it was when scored.
@@ -59,6 +63,7 @@ class Input:
     tail: str
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Written:
     """A complete output, or a part of it.
@@ -76,6 +81,7 @@ class Written:
     sha256: str
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Entry:
     """The result of a file, or of consecutive row groups of a large one.
@@ -171,13 +177,15 @@ def read_lines(
 
 
 def entry_of(line: bytes) -> Entry:
-    """Return the entry in a line that was read or written before."""
-    return _entry(_record(line.removesuffix(b"\n")))
+    """Return the entry in a line that was read or written before; its checksum is not checked again."""
+    fields = json.loads(line.decode())
+    del fields["crc32"]
+    return _entry(fields)
 
 
 def output_of(line: bytes) -> str:
     """Return the output's name in such a line."""
-    name: str = json.loads(line)["output"]
+    name: str = json.loads(line.decode())["output"]
     return name
 
 
@@ -226,11 +234,11 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def _record(line: bytes) -> dict[str, Any]:
-    match = _SUM.search(line)
-    text = line[: match.start()] + b"}" if match else b""
+    match = _SUM.fullmatch(line[-_SUM_BYTES:])
+    text = line[:-_SUM_BYTES] + b"}"
     if match is None or zlib.crc32(text) != int(match[1], 16):
         raise ValueError("a checksum that does not match")
-    fields = json.loads(text)
+    fields = json.loads(text.decode())
     if not isinstance(fields, dict):
         raise ValueError("not an object")
     return fields

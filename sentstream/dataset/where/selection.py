@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
-from sentstream.dataset.folders import Folders, folder_of
+from sentstream.dataset.folders import Folders
 from sentstream.dataset.where.condition import Condition, RowFilter
 from sentstream.errors import InputNotFoundError
 
@@ -27,25 +27,22 @@ class Selection:
         self.condition = None if where is None else Condition.parse(where)
         self.folders = Folders([])
 
-    def keep(self, names: Sequence[str]) -> list[bool]:
-        """Return, for each of all files, given by path or URI, whether it may have matching rows.
+    def keep(self, folders: Collection[str]) -> set[str]:
+        """Return the folders that may have matching rows.
+
+        Args:
+            folders: The folders of all files: their paths or URIs up to the last slash (``folder_of``).
 
         Raises:
             InputNotFoundError: No file may.
             ColumnTypeError: A folder's column is compared with a value of another type.
             UsageError: Two constants are compared.
         """
-        self.folders = Folders(names)
+        self.folders = Folders(folders)
         if self.condition is None:
-            return [True] * len(names)
-        known: dict[str, bool] = {}
-        kept: list[bool] = []
-        for name in names:
-            folder = folder_of(name)  # evaluated once per folder
-            if folder not in known:
-                known[folder] = self.condition.allows(self.folders.of(name))
-            kept.append(known[folder])
-        if not any(kept):
+            return {*folders}
+        kept = {folder for folder in folders if self.condition.allows(self.folders.of(folder))}
+        if not kept:
             folder_values = self.folders.describe()
             raise InputNotFoundError(
                 f"no file matches --where {self.condition.text}",
@@ -57,7 +54,7 @@ class Selection:
         """Return the row filter of a file; None for all rows.
 
         Args:
-            name: The name that was given to ``keep``.
+            name: The path or URI whose folder was given to ``keep``.
             file: The name used in messages.
         """
         return None if self.condition is None else RowFilter(self.condition, self.folders.of(name), file=file)

@@ -122,7 +122,7 @@ class RayDrive:
 
     def _check_visibility(self, guard: Guard) -> None:
         """Check, before any work, that every machine sees the inputs, the output and the model."""
-        files = (file.job.source for file in self._run.plan.files if not file.is_done)
+        files = (file.job.source for _, file in self._run.plan.unfinished())
         first = next(files, None)
         last = deque(files, maxlen=1)
         ends = [] if first is None else [absolute(first), *map(absolute, last)]
@@ -138,8 +138,8 @@ class RayDrive:
         """
         names = {
             os.path.dirname(file.job.output) if file.partitions is None else file.partitions.root
-            for file in self._run.plan.files
-            if not file.is_done and file.job.output is not None and not is_uri(file.job.output)
+            for _, file in self._run.plan.unfinished()
+            if file.job.output is not None and not is_uri(file.job.output)
         }
         ledger = self._run.ledger
         if names and ledger is not None:
@@ -163,9 +163,7 @@ class RayDrive:
     def _plan(self) -> None:
         """Group all remaining work into tasks."""
         sizes = array("q")
-        for number, file in enumerate(self._run.plan.files, start=1):
-            if file.is_done:
-                continue
+        for number, file in self._run.plan.unfinished():
             for index, piece in enumerate(file.todo):
                 self._numbers.append(number)
                 self._pieces.append(index)

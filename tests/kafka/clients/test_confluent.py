@@ -493,6 +493,24 @@ def recording(method: Callable[..., None], calls: list[str]) -> Callable[..., No
     return record
 
 
+@pytest.mark.slow
+def test_records_do_not_prove_that_an_outage_is_over(
+    local_kafka: LocalKafka, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    """They may have been fetched before it, and the library reports it only once."""
+    name = topic()
+    client = ConfluentClient(load(local_kafka.bootstrap, default_api_timeout_ms="3000"))
+    send(closing(client.producer(f"of-{name}")), [Outgoing(name, None, b"one")])
+    consumer = closing(client.consumer(f"g-{name}", instance=None, limit=10))
+    consumer.subscribe([name], Reading(consumer))
+    read(consumer, 1)
+    local_kafka.stop()
+    wait_until(lambda: consumer._errors_seen.down() > 0, consumer)
+    consumer._errors_seen.note_records()
+    with pytest.raises(BrokerUnreachableError):
+        wait_until(lambda: False, consumer)
+
+
 class TestLostBrokers:
     """librdkafka may drop all brokers for good when one that comes back from a stall names none."""
 

@@ -264,7 +264,7 @@ class ConfluentConsumer:
                     return records
         self._waiting = []
         if records:
-            self._errors_seen.clear()
+            self._errors_seen.note_records()
         return records
 
     def _note_end(self, message: Any) -> None:
@@ -272,7 +272,7 @@ class ConfluentConsumer:
         partition = message.topic(), message.partition()
         if partition in self._owned and message.offset() >= self._positions.get(partition, 0):
             self._positions[partition] = message.offset()
-        self._errors_seen.clear()
+        self._errors_seen.note_records()
 
     def _fail(self, message: Any, error: LibraryError) -> None:
         """Raise the error of a failed read; return if it can be ignored so far."""
@@ -304,9 +304,10 @@ class ConfluentConsumer:
 
     def _check_reachable(self) -> None:
         """Raise if no broker has been reached for too long; reopen the handle if it has lost all brokers."""
-        down = self._errors_seen.down()
-        due = down > min(_DOWN, self._seconds, self._patience.seconds) and time.monotonic() > self._looking
-        if not due and not self._errors_seen.is_final:
+        down, may_look = self._errors_seen.down(), time.monotonic() > self._looking
+        due = may_look and down > min(_DOWN, self._seconds, self._patience.seconds)
+        doubtful = may_look and self._errors_seen.is_doubtful
+        if not (due or doubtful or self._errors_seen.is_final):
             return
         if due:
             with contextlib.suppress(StaleGenerationError):  # the listener was told
@@ -316,6 +317,7 @@ class ConfluentConsumer:
         try:  # the library's last report may be outdated
             self._ask("the brokers cannot be reached", self._ask_anything, _ASKING)
         except BrokerUnreachableError:
+            self._errors_seen.note_silence()
             if self._patience.is_too_long(down, self._seconds):
                 raise
 
@@ -508,6 +510,7 @@ class ConfluentConsumer:
         if consumer is not self._consumer:
             return
         owned = [Partition(one.topic, one.partition) for one in partitions]
+        self._errors_seen.is_doubtful = True  # the library may have given up waiting for its coordinator
         self._notify_lost(owned)
         self._drop(owned, partitions)
 

@@ -113,6 +113,9 @@ class ErrorCollector:
         self.serve: Callable[[], object] | None = None
         #: When the library last reported that it cannot reach a broker.
         self.last = -math.inf
+        #: Whether a broker may be unreachable. The library reports an outage once, and records that arrive
+        #: afterwards may have been fetched before it, so only an answer proves that it is over.
+        self.is_doubtful = False
         self._reason: LibraryError | None = None
         self._down_since: float | None = None
 
@@ -121,6 +124,7 @@ class ErrorCollector:
         code = error.code()
         if code in UNREACHABLE:
             self.last = time.monotonic()
+            self.is_doubtful = True
         if code in AUTHENTICATION | TLS:
             self._reason = error
         elif code == LibraryError._ALL_BROKERS_DOWN and self._down_since is None:
@@ -137,6 +141,16 @@ class ErrorCollector:
     def clear(self) -> None:
         """Note that a broker has answered."""
         self._reason = self._down_since = None
+        self.is_doubtful = False
+
+    def note_records(self) -> None:
+        """Note that records have arrived."""
+        self._reason = self._down_since = None
+
+    def note_silence(self) -> None:
+        """Note that no broker has answered a request."""
+        if self._down_since is None:
+            self._down_since = time.monotonic()
 
     @property
     def is_final(self) -> bool:

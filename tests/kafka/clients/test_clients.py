@@ -959,6 +959,8 @@ class TestAdmin:
                 producer.begin()
                 producer.send([message(name, str(number), partition=1) for number in range(10)])
                 end()
+        # The coordinator answers before it has written the markers, one for each transaction.
+        wait_until(lambda: admin.end_offsets([one]) == {one: 22}, "both transactions have ended")
         first = admin.read(one, 0, 4)
         assert values(first) == [b"0", b"1", b"2", b"3"]
         assert len(admin.read(one, first[-1].offset + 1, 100)) == 6

@@ -2,7 +2,7 @@
 
     python benchmarks/spark_job.py INPUT OUTPUT CORES
 
-The first pass scores one file: it starts the Python workers, which load the model and stay.
+The first pass scores two files per core: it starts the Python workers, which load the model and stay.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from sentstream.dataset.formats.api import Source
 from sentstream.dataset.formats.open import open_source, read_piece
 from sentstream.dataset.formats.rows import take
 from sentstream.dataset.jobs import Job, find_jobs, name_below
-from sentstream.dataset.manifest.ledger import DIRECTORY, Done, fingerprint, load, printable
+from sentstream.dataset.manifest.ledger import DIRECTORY, Done, load, printable, tail_hash
 from sentstream.dataset.manifest.records import Header, Written
 from sentstream.dataset.tables.api import TableOptions
 from sentstream.dataset.where import Selection
@@ -272,7 +272,7 @@ def _compare_inputs(
             result.findings.append(Finding(file.name, "has no output"))
         elif entry.state == "done" and (file.size, file.tag) != (entry.input.size, entry.input.tag):
             result.findings.append(Finding(file.name, "was modified after it was scored"))
-        elif entry.state == "done" and fingerprint(file).tail != entry.input.tail:
+        elif entry.state == "done" and tail_hash(file) != entry.input.tail:
             result.findings.append(Finding(file.name, "changed after it was scored"))
     for below in sorted(left):
         entry = done.files[below]

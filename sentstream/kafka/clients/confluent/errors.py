@@ -140,7 +140,7 @@ class ErrorCollector:
 
     def clear(self) -> None:
         """Note that a broker has answered."""
-        self._reason = self._down_since = None
+        self.note_records()
         self.is_doubtful = False
 
     def note_records(self) -> None:

@@ -31,7 +31,7 @@ ROOMS = [
 INNER = {
     "sentstream.dataset": [
         *"formats distinct input_list folders tables inputs where one_row survey jobs meter".split(),
-        *"outputs pieces manifest partitions work report small_files run plan planner".split(),
+        *"outputs pieces manifest partitions work small_files plan report run planner".split(),
         *"preparation verify".split(),
     ],
     "sentstream.analyze": [

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentstream.cli import main
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.profile import MAIN, READ, STAGES, WAITS, WRITE, Profile
 from sentstream.session import usable_cpus
 
@@ -26,7 +26,7 @@ def tweets(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("threads", sorted({1, min(2, usable_cpus())}))
 def test_stages_add_up_to_the_thread_time(tweets: Path, threads: int) -> None:
     with prepare([str(tweets)], threads=threads, batch_rows=1000) as plan:
-        report = plan.score(profile=True)
+        report = score_plan(plan, profile=True)
     found = report.profile
     assert found is not None
     assert set(found["threads"]) == {MAIN} | {f"sentstream_{n}" for n in range(threads) if threads > 1}
@@ -48,7 +48,7 @@ def test_stages_add_up_to_the_thread_time(tweets: Path, threads: int) -> None:
 def test_no_profile_by_default(tweets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentstream.dataset.run.Profile", None)
     with prepare([str(tweets)]) as plan:
-        report = plan.score()
+        report = score_plan(plan)
     assert report.profile is None
     assert "profile" not in report.to_dict()
 

@@ -277,7 +277,7 @@ def score(
     Every option is also an environment variable: SENTSTREAM_SCORE_TEXT_COLUMN sets
     --text-column.
     """
-    from sentstream.dataset import prepare
+    from sentstream.dataset import prepare, score_plan
     from sentstream.dataset.input_list import read_list
 
     if not inputs and not files_from:
@@ -334,8 +334,8 @@ def score(
             raise UsageError(
                 "--json and the scored rows both go to standard output", hint="give --output FILE"
             )
-        report = plan.score(
-            bar, on_file=bar.begin_file, on_bytes=bar.count_bytes, profile=profile, drive=drive
+        report = score_plan(
+            plan, bar, on_file=bar.begin_file, on_bytes=bar.count_bytes, profile=profile, drive=drive
         )
     if json:
         print_json(report.to_dict(streamed=True))

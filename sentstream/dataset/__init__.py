@@ -6,5 +6,6 @@ from sentstream.dataset.pieces import score_piece
 from sentstream.dataset.plan import Plan
 from sentstream.dataset.preparation import prepare
 from sentstream.dataset.report import Report
+from sentstream.dataset.run import score_plan
 
-__all__ = ["Piece", "Plan", "Report", "open_source", "prepare", "read_piece", "score_piece"]
+__all__ = ["Piece", "Plan", "Report", "open_source", "prepare", "read_piece", "score_piece", "score_plan"]

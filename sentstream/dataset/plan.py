@@ -8,15 +8,12 @@ from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from sentstream.dataset import run
 from sentstream.dataset.formats.api import Layout, Piece
 from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
 from sentstream.dataset.jobs import Job
 from sentstream.dataset.manifest.ledger import Ledger
 from sentstream.dataset.manifest.shards import WHOLE, Shard
-from sentstream.dataset.meter import OnBytes
 from sentstream.dataset.partitions import Partitions
-from sentstream.dataset.report import Report, Skipped
 from sentstream.dataset.small_files import is_small
 from sentstream.dataset.where import RowFilter
 from sentstream.model import Model
@@ -83,6 +80,19 @@ class PlannedFile:
     def is_small(self) -> bool:
         """Whether it is small enough to be scored together with others."""
         return is_small(self.job.source.size, self.rows, self.pieces)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An input that is not valid.
+
+    Attributes:
+        job: Its input and output.
+        reason: What is wrong with it.
+    """
+
+    job: Job
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -193,30 +203,6 @@ class Plan:
             "shard": None if self.shard == WHOLE else f"{self.shard.number}/{self.shard.count}",
             "outputs": outputs if streamed else list(outputs),
         }
-
-    def score(
-        self,
-        progress: Progress | None = None,
-        *,
-        on_file: OnFile | None = None,
-        on_bytes: OnBytes | None = None,
-        profile: bool = False,
-        drive: run.Drive | None = None,
-    ) -> Report:
-        """Score every file that is not done yet. An output gets its final name when it is complete.
-
-        Args:
-            progress: Called as rows are scored.
-            on_file: Called when a file is started.
-            on_bytes: Called as bytes of the inputs are processed.
-            profile: Whether to report how long each stage takes.
-            drive: Runs the work elsewhere; by default this process does it.
-
-        Raises:
-            InputError: A file is corrupt. The outputs of earlier files are kept.
-            OutputError: An output cannot be written, or another run is writing to it.
-        """
-        return run.score(self, progress, on_file, on_bytes, profile=profile, drive=drive)
 
 
 def _about(file: PlannedFile) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from sentstream.dataset.manifest.ledger import Ledger, printable, tail_hash
 from sentstream.dataset.manifest.records import Entry
 from sentstream.dataset.manifest.shards import WHOLE, Shard
 from sentstream.dataset.partitions import Partitions, check_distinct
-from sentstream.dataset.plan import OnError, PlannedFile, Totals
-from sentstream.dataset.report import Skipped
+from sentstream.dataset.plan import OnError, PlannedFile, Skipped, Totals
 from sentstream.dataset.small_files import is_small
 from sentstream.dataset.where import RowFilter, Selection
 from sentstream.errors import (

@@ -18,6 +18,7 @@ from sentstream.dataset.partitions import check_columns
 from sentstream.dataset.plan import OnError, Plan, PlannedFile, Progress
 from sentstream.dataset.planner import Inspect, Inspector, Planner, inspect_locally
 from sentstream.dataset.report import Report
+from sentstream.dataset.run import score_plan
 from sentstream.dataset.tables.api import Kind, TableOptions
 from sentstream.dataset.where import Selection
 from sentstream.errors import UsageError
@@ -260,7 +261,7 @@ def score_files(
     target = None if output is None else os.fspath(output)
     options.setdefault("from_list", several is inputs)
     with prepare([os.fspath(one) for one in several], output=target, **options) as plan:
-        return plan.score(progress)
+        return score_plan(plan, progress)
 
 
 def _check_parquet(files: Iterable[PlannedFile]) -> None:

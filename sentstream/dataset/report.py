@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sentstream.dataset.plan import Plan, Skipped
 from sentstream.scorer.tally import Tally
-
-if TYPE_CHECKING:
-    from sentstream.dataset.jobs import Job
-    from sentstream.dataset.plan import Plan
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An input that is not valid.
-
-    Attributes:
-        job: Its input and output.
-        reason: What is wrong with it.
-    """
-
-    job: Job
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from sentstream.dataset.folders import folder_of
 from sentstream.dataset.formats.api import STREAMED, Piece
@@ -19,7 +19,8 @@ from sentstream.dataset.manifest.records import Entry
 from sentstream.dataset.manifest.shards import WHOLE
 from sentstream.dataset.meter import Meter, Metered, OnBytes
 from sentstream.dataset.outputs import opened
-from sentstream.dataset.report import NodeShare, Report, Skipped
+from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress, Skipped
+from sentstream.dataset.report import NodeShare, Report
 from sentstream.dataset.small_files import SmallFiles
 from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_into, score_unit, write_unit
 from sentstream.errors import InputError, OutputBusyError
@@ -29,14 +30,11 @@ from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
 from sentstream.storage.connect import limiting_retries
 
-if TYPE_CHECKING:
-    from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress
-
 #: Does all the work of a run elsewhere; returns each node's share.
 Drive: TypeAlias = "Callable[[Run], list[NodeShare]]"
 
 
-def score(
+def score_plan(
     plan: Plan,
     progress: Progress | None = None,
     on_file: OnFile | None = None,

@@ -27,7 +27,7 @@ from sentstream.cuda.driver import Driver
 from sentstream.cuda.footprint import MOST_ROWS, Footprint
 from sentstream.cuda.opening import provider_options
 from sentstream.cuda.placement import CPU, CUDA, Node, Placement
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import ProviderError, UsageError
 from sentstream.kafka.scoring.process import in_this_process
@@ -306,7 +306,7 @@ class TestOtherEntryPoints:
     def test_plan_of_files(self, pretended: Pretended, path: Path, tmp_path: Path) -> None:
         target = tmp_path / "x.parquet"
         with prepare([str(EXAMPLE)], output=str(target), model=str(path), device=1) as plan:
-            report = plan.score()
+            report = score_plan(plan)
         assert plan.to_dict()["placement"]["nodes"]
         assert pq.read_table(target).num_rows == report.tally.rows
         assert pretended.options[0]["device_id"] == "1"

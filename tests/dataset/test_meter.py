@@ -12,7 +12,7 @@ import pytest
 from bundles import make_bundle
 from data_sets import PIECES, stop
 
-from sentstream.dataset import prepare, small_files
+from sentstream.dataset import prepare, score_plan, small_files
 from sentstream.dataset.formats import api
 
 
@@ -29,7 +29,7 @@ def byte_progress(source: Path, output: Path, bundle: str, **options: Any) -> li
     """Return the reported byte progress."""
     seen: list[tuple[int, int]] = []
     with prepare([str(source)], output=f"{output}/", model=bundle, batch_rows=100, **options) as planned:
-        planned.score(on_bytes=lambda done, total: seen.append((done, total)))
+        score_plan(planned, on_bytes=lambda done, total: seen.append((done, total)))
     return seen
 
 
@@ -71,7 +71,7 @@ def test_skipped_file_counts_as_done(tmp_path: Path, bundle: str) -> None:
         [str(tmp_path / "in")], output=f"{tmp_path / 'out'}/", model=bundle, on_error="skip"
     ) as planned:
         seen: list[tuple[int, int]] = []
-        report = planned.score(on_bytes=lambda done, total: seen.append((done, total)))
+        report = score_plan(planned, on_bytes=lambda done, total: seen.append((done, total)))
     assert len(report.skipped) == 1
     assert seen[-1][0] == seen[-1][1]
 

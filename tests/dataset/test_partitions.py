@@ -22,7 +22,7 @@ from data_sets import PIECES, Stopped, entries, kill_loop, run, stop, stop_at, t
 from effort import LONG
 
 from sentstream.cli import main
-from sentstream.dataset import partitions, prepare
+from sentstream.dataset import partitions, prepare, score_plan
 from sentstream.dataset.manifest.records import read_records
 from sentstream.dataset.partitions import Partitions, Scatter, check_distinct
 from sentstream.dataset.verify import verify
@@ -381,15 +381,15 @@ class TestKilled:
             prepare([str(inputs)], output="s3://partitions/out", **options) as plan,
             pytest.raises(Stopped),
         ):
-            plan.score(stop_at(150))
+            score_plan(plan, stop_at(150))
         with prepare([str(inputs)], output="s3://partitions/out", resume=True, **options) as plan:
-            assert plan.score().tally.rows == 360
+            assert score_plan(plan).tally.rows == 360
         assert tree(bucket / "out") == tree(tmp_path / "whole")
         assert not verify("s3://partitions/out", sample=30, model=bundle).findings
         assert not s3_here.uploads()
         other = {**options, "partition_by": ["day"]}
         with prepare([str(inputs)], output="s3://partitions/out", overwrite=True, **other) as plan:
-            plan.score()
+            score_plan(plan)
         assert {path.name for path in (bucket / "out").glob("*/*") if any(path.rglob("*.parquet"))} == {
             "month=0",
             "month=1",

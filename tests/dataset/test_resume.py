@@ -19,7 +19,7 @@ from data_sets import PIECES, Stopped, entries, kill_loop, run, stop, stop_at, t
 from effort import LONG
 from processes import child
 
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.dataset.formats import api
 from sentstream.dataset.manifest.records import header_line, read_records
 from sentstream.errors import (
@@ -104,7 +104,7 @@ class TestKilled:
             assert [plan.files[number - 1].job.relative for number in left] == [*left.values()]
             assert [file.is_done for file in plan.files].count(False) == 2
             assert (plan.rows, plan.before.rows) == (720, 600)
-            report = plan.score()
+            report = score_plan(plan)
         assert (report.tally.rows, report.before.rows) == (720, 600)
         assert tree(tmp_path / "out") == first
 
@@ -169,10 +169,10 @@ class TestRejected:
         """Killed between the first output's name and the first entry."""
         run(inputs, tmp_path / "whole", bundle)
         code = (
-            "import os, sys; from sentstream.dataset import prepare\n"
+            "import os, sys; from sentstream.dataset import prepare, score_plan\n"
             "from sentstream.dataset.manifest import ledger\n"
             "ledger.Ledger.append = lambda self, entries: entries and os._exit(9)\n"
-            "with prepare([sys.argv[1]], output=sys.argv[2], model=sys.argv[3]) as plan: plan.score()"
+            "with prepare([sys.argv[1]], output=sys.argv[2], model=sys.argv[3]) as plan: score_plan(plan)"
         )
         command = [sys.executable, "-c", code, str(inputs), f"{tmp_path / 'out'}/", bundle]
         assert subprocess.run(command, check=False).returncode == 9
@@ -194,7 +194,7 @@ class TestRejected:
         with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
             run(inputs, tmp_path / "out", bundle)
             with pytest.raises(OutputBusyError, match="until now"):
-                plan.score()
+                score_plan(plan)
 
 
 class TestManifest:
@@ -265,7 +265,7 @@ class TestOneFile:
     def test_small_file_leaves_no_manifest(self, tmp_path: Path, bundle: str) -> None:
         write(tmp_path / "in.parquet", 50)
         with prepare([str(tmp_path / "in.parquet")], model=bundle) as plan:
-            plan.score()
+            score_plan(plan)
         assert sorted(tree(tmp_path)) == ["in.parquet", "in.scored.parquet"]
 
     @pytest.mark.usefixtures("pieces")
@@ -277,11 +277,11 @@ class TestOneFile:
             prepare([str(tmp_path / "in" / "a.parquet")], output=output, model=bundle) as plan,
             pytest.raises(Stopped),
         ):
-            plan.score(stop_at(200))
+            score_plan(plan, stop_at(200))
         with prepare([str(tmp_path / "in")], output=output, model=bundle, resume=True) as plan:
             assert [file.shown_output for file in plan.files] == [output]
             assert plan.before.rows
-            assert plan.score().tally.rows == 400
+            assert score_plan(plan).tally.rows == 400
         with (
             pytest.raises(OutputExistsError, match="out already exists"),
             prepare([str(tmp_path / "in")], output=output, model=bundle),
@@ -296,16 +296,16 @@ class TestOneFile:
             prepare([str(tmp_path / "in.parquet")], model=bundle, resume=resume) as plan,
             pytest.raises(Stopped),
         ):
-            plan.score(stop_at(150))
+            score_plan(plan, stop_at(150))
         assert not (tmp_path / "in.scored.parquet").exists()
         with prepare([str(tmp_path / "in.parquet")], model=bundle, resume=True) as plan:
-            report = plan.score()
+            report = score_plan(plan)
         assert report.before.rows >= 80
         assert report.tally.rows == 400
         table = pq.read_table(tmp_path / "in.scored.parquet")
         assert table["id"].to_pylist() == list(range(400))
         with prepare([str(tmp_path / "in.parquet")], model=bundle, resume=True) as plan:
-            assert plan.score().before.rows == 400
+            assert score_plan(plan).before.rows == 400
 
     @pytest.mark.usefixtures("pieces")
     def test_output_location_does_not_matter(self, tmp_path: Path, bundle: str) -> None:
@@ -316,7 +316,7 @@ class TestOneFile:
         with prepare(
             [str(tmp_path / "in.parquet")], output=str(tmp_path / "c.parquet"), model=bundle
         ) as plan:
-            plan.score()
+            score_plan(plan)
         piped = subprocess.run(
             [sys.executable, "-c", _PIPED, str(tmp_path / "in.parquet"), bundle, json.dumps(PIECES)],
             capture_output=True,
@@ -331,12 +331,12 @@ class TestOneFile:
 
 _PIPED = """
 import json, sys
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.dataset.formats import api
 for name, value in json.loads(sys.argv[3]).items():
     setattr(api, name, value)
 with prepare([sys.argv[1]], output="-", model=sys.argv[2]) as plan:
-    plan.score()
+    score_plan(plan)
 """
 
 
@@ -458,5 +458,5 @@ def test_file_grows_while_being_read(inputs: Path, tmp_path: Path, bundle: str) 
         with (inputs / "day=2" / "11.parquet").open("ab") as file:
             file.write(b"more")
         with pytest.raises(InputError, match=r"11\.parquet grew from [\d,]+ to [\d,]+ bytes"):
-            plan.score()
+            score_plan(plan)
     assert len(list((tmp_path / "out").rglob("*.parquet"))) == 8

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
 
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.errors import ColumnTypeError
 
 DAY = dt.datetime(2026, 1, 2, 3, 4, 5)
@@ -99,7 +99,7 @@ def score(path: Path, bundle: str, **options: Any) -> pa.Table:
     with prepare(
         [str(path)], output=str(output), model=bundle, provider="cpu", overwrite=True, **options
     ) as plan:
-        plan.score()
+        score_plan(plan)
     assert pq.read_schema(output).equals(plan.files[0].schema, check_metadata=True)
     return pq.ParquetFile(output, page_checksum_verification=True).read()
 
@@ -244,7 +244,7 @@ def test_invalid_utf8_is_unchanged(tmp_path: Path, bundle: str) -> None:
     pq.write_table(pa.table({"text": text}), tmp_path / "in.parquet")
     output = tmp_path / "out.parquet"
     with prepare([str(tmp_path / "in.parquet")], output=str(output), model=bundle, provider="cpu") as plan:
-        plan.score()
+        score_plan(plan)
     scored = pq.read_table(output)
     assert scored["text"].chunk(0).view(pa.binary()).to_pylist() == raw.to_pylist()
     assert [label is None for label in scored["sentiment"].to_pylist()] == [False, False, False, True]

@@ -17,7 +17,7 @@ from bundles import make_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sentstream.dataset import Piece, Report, open_source, prepare, read_piece, score_piece
+from sentstream.dataset import Piece, Report, open_source, prepare, read_piece, score_piece, score_plan
 from sentstream.errors import (
     BundleNotFoundError,
     ColumnClashError,
@@ -46,7 +46,7 @@ def _model(bundle: str) -> Model:
 
 def run(source: Path, target: Path, bundle: str, **options: Any) -> Report:
     with prepare([str(source)], output=str(target), model=bundle, provider="cpu", **options) as plan:
-        return plan.score()
+        return score_plan(plan)
 
 
 words = st.sampled_from(["i", "love", "hate", "you", "so", "not", "bad", "😂", ":(", "@a", "!!!", "zzz"])
@@ -304,7 +304,7 @@ class TestDuringTheRun:
 
         source = str(tmp_path / "in.parquet")
         with prepare([source], model=bundle, batch_rows=500) as plan, pytest.raises(KeyboardInterrupt):
-            plan.score(stop)
+            score_plan(plan, stop)
         assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
     def test_output_appears_during_the_run(self, tmp_path: Path, bundle: str) -> None:
@@ -313,7 +313,7 @@ class TestDuringTheRun:
         with prepare([str(tmp_path / "in.parquet")], model=bundle) as plan:
             target.write_bytes(b"somebody else's")
             with pytest.raises(OutputExistsError):
-                plan.score()
+                score_plan(plan)
         assert target.read_bytes() == b"somebody else's"
 
 
@@ -321,7 +321,7 @@ def test_report(tmp_path: Path, bundle: str) -> None:
     pq.write_table(pa.table({"text": ["i love you", None, "y" * 60]}), tmp_path / "in.parquet")
     seen: list[tuple[int, int]] = []
     with prepare([str(tmp_path / "in.parquet")], model=bundle, provider="cpu", threads=2) as plan:
-        report = plan.score(lambda done, total: seen.append((done, total)))
+        report = score_plan(plan, lambda done, total: seen.append((done, total)))
     assert seen == [(0, 3), (3, 3)]
     about = json.loads(json.dumps(report.to_dict()))
     assert (about["rows"], about["unlabeled"], about["truncated"], about["threads"]) == (3, 1, 1, 2)

@@ -15,7 +15,7 @@ from bundles import make_bundle
 from data_sets import entries, run, tree
 from opens import counted_opens
 
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.dataset.formats.api import Format
 from sentstream.dataset.manifest import commits as module
 from sentstream.dataset.manifest.commits import Commits
@@ -87,7 +87,7 @@ def test_file_changes_after_inspection(tmp_path: Path, bundle: str, change: str)
             path.write_bytes(data + b"more" * (change == "longer"))
         what = {"longer": "grew from", "touched": "changed", "gone": "disappeared"}[change]
         with pytest.raises(InputError, match=rf"07\.parquet {what}"):
-            plan.score()
+            score_plan(plan)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.parquet")) == [
         f"{number:02}.parquet" for number in range(7)
     ]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
 
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.dataset.formats.api import Format
 from sentstream.dataset.verify import Verification, verify
 from sentstream.errors import InputNotFoundError, UsageError
@@ -45,7 +45,7 @@ def _out(tmp_path: Path, inputs: Path, bundle: str) -> Path:
 
 def score(inputs: Path, output: Path, bundle: str, **options: Any) -> None:
     with prepare([str(inputs)], output=f"{output}/", model=bundle, **options) as plan:
-        plan.score()
+        score_plan(plan)
 
 
 def problems(found: Verification) -> dict[str, str]:
@@ -116,7 +116,7 @@ class TestFindings:
             prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan,
             pytest.raises(KeyboardInterrupt),
         ):
-            plan.score(stop)
+            score_plan(plan, stop)
         assert problems(verify(tmp_path / "out")) == {
             str((tmp_path / "out").resolve()): "the run is not finished: continue with --resume"
         }
@@ -202,7 +202,7 @@ class TestRejected:
 def test_single_file(inputs: Path, tmp_path: Path, bundle: str) -> None:
     source = inputs / "day=0" / "0.parquet"
     with prepare([str(source)], output=str(tmp_path / "one.parquet"), model=bundle, resume=True) as plan:
-        plan.score()
+        score_plan(plan)
     found = verify(tmp_path / "one.parquet", inputs=[str(source)], sample=30, model=bundle)
     assert not found.findings
     assert (found.outputs, found.sampled) == (1, 30)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sentstream.dataset import Report, prepare
+from sentstream.dataset import Report, prepare, score_plan
 from sentstream.dataset.manifest.records import read_records
 
 #: Settings of ``formats.api`` that split small files into pieces.
@@ -20,7 +20,7 @@ PIECES = {"SMALL_FILE": 0, "PIECE_ROWS": 40}
 
 def run(inputs: Path, output: Path, bundle: str, **options: Any) -> Report:
     with prepare([str(inputs)], output=f"{output}/", model=bundle, **options) as plan:
-        return plan.score()
+        return score_plan(plan)
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -65,4 +65,4 @@ def stop_at(rows: int) -> Callable[[int, int], None]:
 def stop(inputs: Path, output: Path, bundle: str, rows: int, **options: Any) -> None:
     """Run until ``rows`` rows are done, then stop."""
     with prepare([str(inputs)], output=f"{output}/", model=bundle, **options) as plan, pytest.raises(Stopped):
-        plan.score(stop_at(rows))
+        score_plan(plan, stop_at(rows))

@@ -18,7 +18,7 @@ from typing import Any
 def main() -> None:
     """``kill_loop.py SETTINGS``, a JSON object: inputs, options of ``prepare``, pieces, kills, most, seed."""
     settings = json.loads(sys.argv[1])
-    from sentstream.dataset import prepare
+    from sentstream.dataset import prepare, score_plan
     from sentstream.dataset.formats import api
 
     for name, value in settings.get("pieces", {}).items():
@@ -31,7 +31,7 @@ def main() -> None:
         if not child:
             _kill_at(countdown, chance.random() < 0.5)
             with prepare(settings["inputs"], **settings["options"]) as plan:
-                plan.score()
+                score_plan(plan)
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status):

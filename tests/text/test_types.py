@@ -15,7 +15,7 @@ import pytest
 from bundles import make_bundle
 
 from sentstream import Model
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.dataset.formats.json.rows import json_objects
 from sentstream.explanation import explain
 from sentstream.text.storage import encoded, plain_values, value_type
@@ -204,7 +204,7 @@ class TestMatrix:
                 output=str(tmp_path / f"{name}.out.parquet"),
                 model=str(model.bundle.path),
             ) as plan:
-                plan.score()
+                score_plan(plan)
         outputs = [pq.read_table(tmp_path / f"{name}.out.parquet") for name in ("in", "plain")]
         assert same(*outputs)
         rows = [read_labeled([tmp_path / f"{name}.parquet"]) for name in ("in", "plain")]
@@ -234,7 +234,7 @@ class TestForeign:
             path = tmp_path / f"{index}.parquet"
             pl.DataFrame({"text": pl.Series(TEXTS, dtype=kind)}).write_parquet(path)
             with prepare([str(path)], model=str(model.bundle.path)) as plan:
-                plan.score()
+                score_plan(plan)
             assert same(pq.read_table(path.with_name(f"{index}.scored.parquet")), model.score(TEXTS))
 
 

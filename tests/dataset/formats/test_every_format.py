@@ -15,7 +15,7 @@ from bundles import make_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sentstream.dataset import open_source, prepare, read_piece
+from sentstream.dataset import open_source, prepare, read_piece, score_plan
 from sentstream.dataset.formats.api import FORMATS, STREAMED, Codec, Format, Layout
 from sentstream.dataset.formats.names import ENDINGS
 from sentstream.dataset.formats.write import open_writer
@@ -66,7 +66,7 @@ def score(source: Path, target: Path, bundle: str, **options: Any) -> None:
     with prepare(
         [str(source)], output=str(target), model=bundle, provider="cpu", threads=1, **options
     ) as plan:
-        plan.score()
+        score_plan(plan)
 
 
 @pytest.mark.parametrize("given", FORMATS)
@@ -306,7 +306,7 @@ class TestNames:
         with prepare(
             [str(path)], model=bundle, provider="cpu", format=given, output_format=output_format
         ) as plan:
-            plan.score()
+            score_plan(plan)
         assert {one.name for one in tmp_path.iterdir()} == {name, scored}
         assert read(tmp_path / scored).column("text").to_pylist() == ["hi"]
 
@@ -319,7 +319,7 @@ class TestNames:
         (tmp_path / "in" / "info.json").write_text('{\n "rows": 5\n}\n')
         lines: list[str] = []
         with prepare([str(tmp_path / "in")], model=bundle, provider="cpu", warn=lines.append) as plan:
-            plan.score()
+            score_plan(plan)
         assert {one.name for one in (tmp_path / "in.scored").iterdir()} == {*names, "_sentstream"}
         assert "info.json" in lines[0]
         for name, format in names.items():
@@ -333,7 +333,7 @@ class TestNames:
         write(tmp_path / "in" / "a.csv.gz", table, layout("csv", "gzip"))
         write(tmp_path / "in" / "b.parquet", table, layout("parquet"))
         with prepare([str(tmp_path / "in")], model=bundle, provider="cpu", output_format="jsonl") as plan:
-            plan.score()
+            score_plan(plan)
         assert {one.name for one in (tmp_path / "in.scored").iterdir()} == {
             *("a.jsonl.gz", "b.jsonl", "_sentstream")
         }

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
 
-from sentstream.dataset import Report, prepare
+from sentstream.dataset import Report, prepare, score_plan
 from sentstream.dataset.folders import Folders, folder_values
 from sentstream.errors import (
     ColumnNotFoundError,
@@ -59,7 +59,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, output: Path, bundle: str, where: str | None, **options: Any) -> Report:
     chosen = {"model": bundle, "provider": "cpu", "threads": 1, **options}
     with prepare([str(folder / "in")], output=f"{output}/", where=where, **chosen) as plan:
-        return plan.score()
+        return score_plan(plan)
 
 
 def ids(output: Path) -> list[int]:
@@ -229,9 +229,9 @@ class TestRowGroups:
 
 def test_parser_is_imported_only_for_where(folder: Path, bundle: str, tmp_path: Path) -> None:
     program = (
-        "import sys; from sentstream.dataset import prepare\n"
+        "import sys; from sentstream.dataset import prepare, score_plan\n"
         "with prepare(sys.argv[1:2], output=sys.argv[2], model=sys.argv[3], provider='cpu') as plan:\n"
-        "    plan.score()\n"
+        "    score_plan(plan)\n"
         "sys.exit('sqlglot' in sys.modules)"
     )
     one = folder / "in/lang=en/day=2026-09-01/hour=07/part-0.parquet"
@@ -269,7 +269,7 @@ class TestUntypedFiles:
         (tmp_path / "a.csv").write_text(self.CSV)
         options: dict[str, Any] = {"model": bundle, "provider": "cpu", "where": where}
         with prepare([str(tmp_path / "a.csv")], output=str(tmp_path / "b.csv"), **options) as plan:
-            plan.score()
+            score_plan(plan)
         lines = (tmp_path / "b.csv").read_text().splitlines()[1:]
         assert [line.partition(",")[0] for line in lines] == rows
 
@@ -290,6 +290,6 @@ class TestUntypedFiles:
             pytest.raises(error) as raised,
             prepare([str(tmp_path / "a.csv")], output=str(tmp_path / "b.csv"), **options) as plan,
         ):
-            plan.score()
+            score_plan(plan)
         assert message in str(raised.value)
         assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
 
-from sentstream.dataset import prepare
+from sentstream.dataset import prepare, score_plan
 from sentstream.dataset.formats.parquet.settings import CODECS, parquet_settings
 from sentstream.dataset.formats.parquet.writer import Writer
 from sentstream.errors import UsageError
@@ -56,7 +56,7 @@ def test_small_files_use_the_settings(tmp_path: Path) -> None:
     bundle = str(make_bundle(tmp_path / "tiny"))
     settings: dict[str, Any] = {"row_group_rows": 300, "compression": "snappy"}
     with prepare([str(tmp_path / "in")], model=bundle, provider="cpu", **settings) as plan:
-        plan.score()
+        score_plan(plan)
     for name in ("a", "b"):
         metadata = pq.read_metadata(tmp_path / "in.scored" / f"{name}.parquet")
         assert metadata.num_row_groups == 4

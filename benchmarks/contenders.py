@@ -89,7 +89,7 @@ def contenders(files: Files) -> dict[str, Contender]:
 
     def gemm(*threads: int) -> Contender:
         alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        return Contender(0, lambda rows: module("ours", "gemm", MODEL, *threads), env=alone)
+        return Contender(0, lambda rows: module("parts", "gemm", MODEL, *threads), env=alone)
 
     elsewhere: dict[str, Contender] = {}
     exporter, needs = sources_digest(), (*keras, "tf2onnx")
@@ -106,11 +106,11 @@ def contenders(files: Files) -> dict[str, Contender]:
         "score-small": Contender(1_000_000, scored(SMALL)),
         "one-thread": Contender(1_000_000, scored(MODEL, "--threads", 1)),
         "two-threads": Contender(1_000_000, scored(MODEL, "--threads", 2)),
-        "inference": Contender(500_000, run("ours", "inference", MODEL)),
+        "inference": Contender(500_000, run("parts", "inference", MODEL)),
         "gemm": gemm(),
         "gemm-one-thread": gemm(1),
         "gemm-two-threads": gemm(2),
-        "text": Contender(500_000, run("ours", "text", MODEL)),
+        "text": Contender(500_000, run("parts", "text", MODEL)),
         "keras": Contender(60_000, run("keras_peer", "predict", MODEL), keras),
         "keras-sorted": Contender(60_000, run("keras_peer", "sorted", MODEL), keras),
         "tf2onnx": Contender(

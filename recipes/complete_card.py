@@ -19,9 +19,9 @@ from typing import Any
 from sentstream.bundle import Bundle, load_bundle, replace_card
 from sentstream.errors import ModelFormatError, SentstreamError
 from sentstream.session import Session
-from sentstream_train.export.card import write_card
-from sentstream_train.export.card_figures import HELD_OUT, measure_bundle, named_files
-from sentstream_train.export.card_sections import read_notes
+from sentstream_train.export.card.figures import HELD_OUT, measure_bundle, named_files
+from sentstream_train.export.card.sections import read_notes
+from sentstream_train.export.card.write import write_card
 
 
 def complete(name_or_path: str, notes: Path, evaluate: Sequence[str]) -> tuple[Bundle, Bundle]:

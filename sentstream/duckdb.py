@@ -73,8 +73,8 @@ def register(
     """
     import duckdb
 
+    from sentstream.engines.call_batcher import CallBatcher
     from sentstream.engines.results import as_model
-    from sentstream.engines.together import CallBatcher
 
     if not _NAME.fullmatch(name):
         raise UsageError(

@@ -20,7 +20,7 @@ from synthetic import write_synthetic
 from sentstream.bundle import load_bundle, replace_config
 from sentstream.errors import DataError, InputNotFoundError, ModelFormatError
 from sentstream.session import Session
-from sentstream_train.export.card_figures import measure_bundle
+from sentstream_train.export.card.figures import measure_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ("negative", "neutral", "positive")

@@ -113,7 +113,7 @@ def evaluate(
     """
     from sentstream.report.page import check_target
     from sentstream_train.evaluate.run import evaluate as run
-    from sentstream_train.report.evaluation import evaluation_page
+    from sentstream_train.report.evaluation.page import evaluation_page
     from sentstream_train.report.terminal import evaluation_tables
 
     if html:

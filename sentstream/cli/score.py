@@ -409,7 +409,7 @@ def _connected(options: _ClusterOptions | None) -> Iterator[tuple[Inspect, Drive
         return
     from sentstream.engines.ray.cluster import connect
     from sentstream.engines.ray.drive import RayDrive
-    from sentstream.engines.ray.look import RayInspector
+    from sentstream.engines.ray.inspection import RayInspector
 
     with connect(options.engine, workers=options.workers, gpus_per_worker=options.gpus) as cluster:
         yield RayInspector(cluster), RayDrive(cluster)

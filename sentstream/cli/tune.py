@@ -126,7 +126,7 @@ def tune(
         from sentstream_train.tune.run import tune as run
         from sentstream_train.tune.space import DEFAULT_SPACE, read_space
     from sentstream.report.page import write_page
-    from sentstream_train.report.search import search_next, search_page, search_tables
+    from sentstream_train.report.search.page import search_next, search_page, search_tables
 
     def write_report(search: Search) -> None:
         so_far = search.to_dict()

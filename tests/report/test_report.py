@@ -37,10 +37,10 @@ from sentstream_train.report.charts import (
     length_histogram,
     reliability,
 )
-from sentstream_train.report.evaluation import evaluation_page
-from sentstream_train.report.evaluation_rows import recalibration_words
+from sentstream_train.report.evaluation.page import evaluation_page
+from sentstream_train.report.evaluation.rows import recalibration_words
 from sentstream_train.report.inspection import inspection_page
-from sentstream_train.report.search import search_next, search_tables
+from sentstream_train.report.search.page import search_next, search_tables
 from sentstream_train.report.terminal import evaluation_tables, inspection_tables
 
 #: Elements that have no end tag.

@@ -15,9 +15,9 @@ from sentstream.analyze import analyze
 from sentstream.report.explanation import explanation_page
 from sentstream.report.sentiment.page import sentiment_page
 from sentstream_train.report.calibration import calibration_page
-from sentstream_train.report.evaluation import evaluation_page
+from sentstream_train.report.evaluation.page import evaluation_page
 from sentstream_train.report.inspection import inspection_page
-from sentstream_train.report.search import search_page
+from sentstream_train.report.search.page import search_page
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'[red]\x1b[31m\u202e\n"
 

@@ -14,9 +14,9 @@ from sentstream.bundle import load_bundle
 from sentstream.errors import InputError, InputNotFoundError, UsageError
 from sentstream.session import Session
 from sentstream_train.evaluate.run import evaluate
-from sentstream_train.export.card import write_card
-from sentstream_train.export.card_figures import measure_bundle, named_files
-from sentstream_train.export.card_sections import Section, read_notes, split_sections, weave
+from sentstream_train.export.card.figures import measure_bundle, named_files
+from sentstream_train.export.card.sections import Section, read_notes, split_sections, weave
+from sentstream_train.export.card.write import write_card
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTES = sorted((ROOT / "recipes/cards").glob("*.md"))

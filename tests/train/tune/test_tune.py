@@ -47,7 +47,7 @@ from sentstream_train.export.run import export
 from sentstream_train.fit.distill import Teachers
 from sentstream_train.measure.metrics import measure
 from sentstream_train.network.predict import keras_probabilities
-from sentstream_train.report.search import search_next, search_page
+from sentstream_train.report.search.page import search_next, search_page
 from sentstream_train.runs.train import learn, train
 from sentstream_train.store.folder import RunFolder
 from sentstream_train.store.record import RunRecord, TrialScore, VocabularySize
@@ -389,7 +389,7 @@ def test_killed_search_has_the_same_trials(
         pages.append(search_page(so_far))
         return pages[-1]
 
-    monkeypatch.setattr("sentstream_train.report.search.search_page", draw)
+    monkeypatch.setattr("sentstream_train.report.search.page.search_page", draw)
     assert main([*arguments, "--resume", "--json"]) == 0
     assert len(set(pages)) == TRIALS - KILLED  # drawn after each trial
     printed = capsys.readouterr()

@@ -20,9 +20,9 @@ from sentstream_train.elsewhere.foreign import Foreign
 from sentstream_train.elsewhere.padding import Padding
 from sentstream_train.elsewhere.parity import measure_texts
 from sentstream_train.elsewhere.texts import odd_texts
-from sentstream_train.export.card import write_card
-from sentstream_train.export.card_figures import measure_bundle, named_files
-from sentstream_train.export.card_sections import read_notes
+from sentstream_train.export.card.figures import measure_bundle, named_files
+from sentstream_train.export.card.sections import read_notes
+from sentstream_train.export.card.write import write_card
 from sentstream_train.export.parity import TOLERANCE, check_bits, draw_rows, measure_parity, measure_rounding
 from sentstream_train.export.precision import measure_int8
 from sentstream_train.export.reference import count_held_out

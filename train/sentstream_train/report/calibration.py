@@ -12,7 +12,7 @@ from sentstream.markup import printable, tag
 from sentstream.report.page import Section, columns, figure, file_table, render_page, section, table, tiles
 from sentstream.report.words import Data, Facts, count, evaluation_rows, percent
 from sentstream_train.report.charts import reliability
-from sentstream_train.report.evaluation_rows import recalibration_rows
+from sentstream_train.report.evaluation.rows import recalibration_rows
 
 #: Column names of the table of files.
 FILE_HEAD = ("file", "rows", "temperature", "calibration error", "log loss")

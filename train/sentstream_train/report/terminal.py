@@ -27,7 +27,7 @@ from sentstream.report.words import (
     repeat_facts,
     user_facts,
 )
-from sentstream_train.report.evaluation_rows import (
+from sentstream_train.report.evaluation.rows import (
     COVERAGE_HEAD,
     SLICE_HEAD,
     coverage_rows,

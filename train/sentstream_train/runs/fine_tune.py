@@ -14,7 +14,7 @@ from sentstream.errors import CheckpointError, UsageError
 from sentstream_train.config import ANY_COLUMNS, Columns, DataConfig, FitConfig
 from sentstream_train.fit.distill import NOBODY, Teachers
 from sentstream_train.fit.epochs import Progress
-from sentstream_train.fit.lessons import lessons
+from sentstream_train.fit.targets import lessons
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.runs.preparation import check_same_files, describe, prepare
 from sentstream_train.runs.result import OnEpoch, TrainResult, claim

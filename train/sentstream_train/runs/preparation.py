@@ -15,7 +15,7 @@ from sentstream_train.data.labeled import NO_LABELS, LabeledData, SourceInfo, re
 from sentstream_train.data.split import Rows, Split, leave_out, split_rows
 from sentstream_train.data.teacher_columns import Shares
 from sentstream_train.fit.distill import Teachers, describe_teachers, open_teachers
-from sentstream_train.fit.lessons import Taught, check_class_weights, teach
+from sentstream_train.fit.targets import Taught, check_class_weights, teach
 from sentstream_train.store.folder import RunFolder
 from sentstream_train.store.record import (
     NamedFile,

@@ -19,7 +19,7 @@ from sentstream_train.data.split import Split, read_tokens
 from sentstream_train.data.vocabulary import learn_pairs, learn_words
 from sentstream_train.fit.distill import NOBODY, Teachers
 from sentstream_train.fit.epochs import History, Progress, fit
-from sentstream_train.fit.lessons import lessons
+from sentstream_train.fit.targets import lessons
 from sentstream_train.network.keras_file import load_keras
 from sentstream_train.network.model import build_model, set_word_vectors
 from sentstream_train.runs.preparation import Prepared, check_same_files, describe, prepare

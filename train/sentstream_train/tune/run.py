@@ -23,7 +23,7 @@ from sentstream_train.data.batches import Examples
 from sentstream_train.data.split import Split
 from sentstream_train.fit.distill import NOBODY, Teachers
 from sentstream_train.fit.epochs import Progress, fit
-from sentstream_train.fit.lessons import Taught, lessons
+from sentstream_train.fit.targets import Taught, lessons
 from sentstream_train.measure.metrics import measure
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities

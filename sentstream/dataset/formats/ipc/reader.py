@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from sentstream.dataset.formats.api import TITLES, Layout, Piece, Source
 from sentstream.dataset.formats.batches import regrouped
-from sentstream.dataset.formats.complaints import translating_errors
 from sentstream.dataset.formats.compression import unpacked
+from sentstream.dataset.formats.errors import translating_errors
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
 from sentstream.storage.api import StoredFile
 

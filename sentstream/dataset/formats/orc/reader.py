@@ -9,7 +9,7 @@ from pyarrow import orc
 
 from sentstream.dataset.formats.api import Layout, Piece, Source
 from sentstream.dataset.formats.batches import regrouped
-from sentstream.dataset.formats.complaints import CORRUPT, translating_errors
+from sentstream.dataset.formats.errors import CORRUPT, translating_errors
 from sentstream.dataset.formats.ipc.reader import validate
 from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile

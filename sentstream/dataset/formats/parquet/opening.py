@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentstream.dataset.formats import complaints
+from sentstream.dataset.formats import errors
 from sentstream.dataset.formats.foreign import recognize
 from sentstream.errors import (
     InputFormatError,
@@ -80,7 +80,7 @@ def arrow_schema(file: pq.ParquetFile) -> pa.Schema:
 
 def translating_errors(location: str) -> AbstractContextManager[None]:
     """Translate whatever pyarrow raises on an invalid Parquet file into an error that says where."""
-    return complaints.translating_errors(location, "Parquet", _unreadable)
+    return errors.translating_errors(location, "Parquet", _unreadable)
 
 
 def _open(

@@ -10,8 +10,8 @@ from typing import Any
 from sentstream.analyze.intervals import wilson
 from sentstream.text import TextRules
 from sentstream_train.config import FitConfig, NetworkConfig
-from sentstream_train.export.card_figures import HELD_OUT
-from sentstream_train.export.card_sections import Section, weave
+from sentstream_train.export.card.figures import HELD_OUT
+from sentstream_train.export.card.sections import Section, weave
 
 #: The order of settings and versions in the card; a config that was read has them sorted by name.
 _ORDER = (

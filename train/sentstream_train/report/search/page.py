@@ -21,7 +21,7 @@ from sentstream.report.page import (
     tiles,
 )
 from sentstream.report.words import NOTHING, Data, Facts, count, percent
-from sentstream_train.report.search_charts import search_curve, setting_chart
+from sentstream_train.report.search.charts import search_curve, setting_chart
 
 #: How many trials the terminal shows; --json and the page have them all.
 _MOST_TRIALS = 5

@@ -28,12 +28,12 @@ from sentstream.report.words import (
     percent,
 )
 from sentstream_train.report.charts import confidence_histogram, intervals, reliability
-from sentstream_train.report.evaluation_rows import (
+from sentstream_train.report.evaluation.rows import (
     own_calibration_words,
     recalibration_rows,
     recalibration_words,
 )
-from sentstream_train.report.evaluation_sections import (
+from sentstream_train.report.evaluation.sections import (
     coverage_section,
     error_section,
     slice_section,

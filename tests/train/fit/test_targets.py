@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sentstream.errors import UsageError
 from sentstream_train.config import FitConfig
-from sentstream_train.fit.lessons import check_class_weights, class_weights
+from sentstream_train.fit.targets import check_class_weights, class_weights
 
 LABELS = ("negative", "neutral", "positive")
 rows = st.lists(st.integers(0, 2), min_size=1, max_size=60)

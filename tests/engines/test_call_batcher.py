@@ -16,8 +16,8 @@ from processes import wait_until
 from synthetic import synthetic_table
 
 import sentstream
+from sentstream.engines.call_batcher import CallBatcher, join
 from sentstream.engines.results import as_model
-from sentstream.engines.together import CallBatcher, join
 from sentstream.errors import ColumnTypeError
 from sentstream.session import Probabilities
 from sentstream.text import Encoded

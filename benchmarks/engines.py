@@ -4,8 +4,8 @@ They run in turn, round after round. CPU time is measured, so that a busy machin
 counts is the ratio to ``Model.score`` within a round, as the median over the rounds. Wall-clock ratios are
 printed, too, for an idle machine. DuckDB runs as ``register`` sets it up, and with one thread per CPU.
 
-    python benchmarks/doors.py                                      # 2,000,000 tweets, 3 rounds
-    python benchmarks/doors.py --rows 200000 --rounds 1 --model tweets-small
+    python benchmarks/engines.py                                      # 2,000,000 tweets, 3 rounds
+    python benchmarks/engines.py --rows 200000 --rounds 1 --model tweets-small
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from sentstream.report.charts import whisker
 from sentstream.report.page import Section, columns, figure, section, table
 from sentstream.report.words import Data, percent
 from sentstream_train.report.charts import coverage_curve
-from sentstream_train.report.evaluation_rows import (
+from sentstream_train.report.evaluation.rows import (
     COVERAGE_HEAD,
     FEW_ROWS,
     SLICE_HEAD,

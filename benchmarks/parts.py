@@ -1,8 +1,8 @@
 """Parts of sentstream alone, and the upper bound set by arithmetic: each a process that prints JSON.
 
-python -m benchmarks.ours text MODEL FILE ROWS         # tokenizing and look-up, on all cores
-python -m benchmarks.ours inference MODEL FILE ROWS    # token ids to probabilities, on all cores
-python -m benchmarks.ours gemm MODEL [THREADS]         # matrix products of that model's shapes
+python -m benchmarks.parts text MODEL FILE ROWS         # tokenizing and look-up, on all cores
+python -m benchmarks.parts inference MODEL FILE ROWS    # token ids to probabilities, on all cores
+python -m benchmarks.parts gemm MODEL [THREADS]         # matrix products of that model's shapes
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
             draft.file.flush()
             os.fsync(draft.file.fileno())
             _publish(draft, target, overwrite, exclusive)
-            sync_directory(directory)
+            for changed in (directory, *(parent.parent for parent in created)):
+                sync_directory(changed)
         created = []
     finally:
         if draft is not None:

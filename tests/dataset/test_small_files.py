@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -21,7 +25,9 @@ from sentstream.dataset.manifest import commits as module
 from sentstream.dataset.manifest.commits import Commits
 from sentstream.dataset.manifest.records import Entry, Input
 from sentstream.errors import InputError, OutputWriteError
+from sentstream.storage import sync
 from sentstream.storage.held import HeldFiles
+from sentstream.storage.local import LocalStorage
 
 COUNT = 12
 
@@ -169,6 +175,57 @@ class TestCommits:
             assert written == [3]
             small_may_end.set()
         assert sorted(entry.rows for entries in recorded for entry in entries) == [1, 2, 3]
+
+    def test_names_are_durable_before_their_entries(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One sync per directory serves many; each name is there when its directory is synced."""
+        synced: list[Path] = []
+        durable: set[str] = set()
+
+        def sync_now(directory: str) -> None:
+            synced.append(Path(directory))
+            durable.update(str(path) for path in Path(directory).iterdir())
+
+        monkeypatch.setattr(sync, "_sync", sync_now)
+        folders = [tmp_path / "out" / name for name in "ab"]
+        recorded: list[str] = []
+
+        def record(entries: list[Entry]) -> None:
+            recorded.extend(entry.output for entry in entries)
+            assert durable.issuperset(recorded)
+            assert durable.issuperset(map(str, folders)) or not entries  # new directories, too
+
+        def write(name: str) -> Entry:
+            with LocalStorage().create(name, overwrite=False) as file:
+                file.write(b"x")
+            return replace(self.entry(1), output=name)
+
+        with Commits(record) as commits:
+            for number in range(400):
+                commits.write(partial(write, str(folders[number % 2] / str(number))), 1)
+        assert len(recorded) == 400
+        assert len(synced) < 40
+
+    def test_directory_cannot_be_synced(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(directory: str) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(sync, "_sync", fail)
+        recorded: list[list[Entry]] = []
+
+        def write() -> Entry:
+            with LocalStorage().create(str(tmp_path / "a"), overwrite=False):
+                pass
+            return self.entry(1)
+
+        def run_to_the_end() -> None:
+            with Commits(recorded.append) as commits:
+                commits.write(write, 1)
+
+        with pytest.raises(OutputWriteError, match=f"{tmp_path} cannot be written: Input/output error"):
+            run_to_the_end()
+        assert not recorded
 
     def test_output_cannot_be_written(self) -> None:
         """It is reported with a later one, and the outputs that could be written are recorded."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Final
 
 from sentstream.dataset.manifest.records import Entry
 from sentstream.storage.connect import give_up_soon
+from sentstream.storage.sync import DeferredSyncs
 
 #: Waiting for a disk or a store takes no CPU, and many concurrent waits take hardly longer than one.
 _AT_ONCE: Final = 8
@@ -38,6 +40,8 @@ class Commits:
         self, write_down: Callable[[list[Entry]], None], early: Callable[[], None] | None = None
     ) -> None:
         self._on_recorded, self._early = write_down, early
+        #: Names are made durable together, just before their entries are recorded.
+        self._syncs = DeferredSyncs()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "commit")
         #: Pending outputs, each with its bytes in memory; and the total of those bytes.
         self._in_progress: dict[Future[Entry | None], int] = {}
@@ -56,7 +60,7 @@ class Commits:
         Raises:
             OutputError: This output, or an earlier one, cannot be completed.
         """
-        self._add(self._pool.submit(_close, output, entry))
+        self._add(self._pool.submit(self._complete, partial(_close, output, entry)))
 
     def write(self, write: Callable[[], Entry], size: int) -> None:
         """Write a complete output in another thread, and record its entry.
@@ -68,7 +72,7 @@ class Commits:
         Raises:
             OutputError: This output, or an earlier one, cannot be written.
         """
-        self._add(self._pool.submit(write), size)
+        self._add(self._pool.submit(self._complete, write), size)
 
     def close(self, output: contextlib.ExitStack) -> Future[Entry | None]:
         """Close one of several outputs that share an entry.
@@ -84,7 +88,7 @@ class Commits:
         """
         if self._early is not None:
             self._early()
-        closing = self._pool.submit(_close, output, None)
+        closing = self._pool.submit(self._complete, partial(_close, output, None))
         self._add(closing)
         return closing
 
@@ -99,6 +103,11 @@ class Commits:
             OutputError: One of them, or an earlier output, cannot be completed.
         """
         self._add(self._pool.submit(_await, closing, entry))  # cannot deadlock: those before it have started
+
+    def _complete(self, work: Callable[[], Entry | None]) -> Entry | None:
+        """Give outputs their final names, in a thread of the pool."""
+        with self._syncs.collecting():
+            return work()
 
     def _add(self, closing: Future[Entry | None], size: int = 0) -> None:
         self._in_progress[closing] = size
@@ -135,6 +144,7 @@ class Commits:
         rows = sum(entry.rows + entry.left_out for entry in self._ended)
         if len(self._ended) > limit or rows >= _ROWS or self._failed:
             entries, self._ended = self._ended, []
+            self._syncs.sync()
             self._on_recorded(entries)
         if self._failed:
             failed, self._failed = self._failed, []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka_ready.sh"
 
@@ -32,32 +33,36 @@ def ready(host: str, port: int | str) -> bool:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[int]:
-    """A server that accepts one connection, reads the request, sends this answer and stays."""
+    """A server that reads the request of each connection in turn, sends this answer and stays."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(18, socket.MSG_WAITALL)
-                connection.sendall(answer)
-                with contextlib.suppress(ConnectionResetError):  # it need not read all
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # closed
+                    return
+                with connection, contextlib.suppress(ConnectionError):  # the other side need not read all
+                    connection.recv(18, socket.MSG_WAITALL)
+                    connection.sendall(answer)
                     connection.recv(1)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)  # ends the accept
         thread.join(60)
 
 
 def test_serving_broker_is_ready(kafka: Any) -> None:
-    assert ready(*kafka.bootstrap.rsplit(":", 1))
+    wait_until(lambda: ready(*kafka.bootstrap.rsplit(":", 1)))
 
 
 def test_hung_broker_is_not_ready(local_kafka: Any) -> None:
     local_kafka.pause()
     assert not ready(*local_kafka.bootstrap.rsplit(":", 1))
     local_kafka.resume()
-    assert ready(*local_kafka.bootstrap.rsplit(":", 1))
+    wait_until(lambda: ready(*local_kafka.bootstrap.rsplit(":", 1)))  # one probe waits only seconds
 
 
 def test_no_broker_is_not_ready() -> None:
@@ -70,7 +75,10 @@ def test_no_broker_is_not_ready() -> None:
 def test_fenced_broker_is_not_listed(brokers: int, expected: bool) -> None:
     answer = struct.pack(">iii", 12, 1, brokers) + b"\0" * 4
     with answering(answer) as port:
-        assert ready("127.0.0.1", port) is expected
+        if expected:
+            wait_until(lambda: ready("127.0.0.1", port))
+        else:
+            assert not ready("127.0.0.1", port)
 
 
 def test_partial_answer_is_not_ready() -> None:

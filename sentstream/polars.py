@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from threading import Lock
+from threading import BoundedSemaphore
 
 import polars as pl
 import pyarrow as pa
@@ -23,9 +23,9 @@ import pyarrow as pa
 from sentstream.engines.results import as_model, result_fields, results
 from sentstream.model import Model
 
-#: One morsel is scored at a time. All of the model's threads share its texts; several morsels would only
-#: compete for them.
-_TURN = Lock()
+#: Two morsels are scored at a time. All of the model's threads share the texts of one; the next one keeps
+#: them busy while it begins and ends. More would only compete for them.
+_TURN = BoundedSemaphore(2)
 
 
 @pl.api.register_expr_namespace("sentiment")

@@ -482,6 +482,26 @@ def test_static_member_closing_in_a_rebalance_runs_no_callback(
     wait_until(lambda: len(second.assignment()) == 2, second)
 
 
+def test_member_fenced_after_its_session_ended_rejoins(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    """An earlier request of its own may have fenced it. If not, it fences the other one, which then ends."""
+    name = topic()
+    client = ConfluentClient(load(kafka.bootstrap, heartbeat_interval_ms="300"))
+    consumer = closing(client.consumer(f"g-{name}", instance="one", limit=10))
+    reading = Reading(consumer)
+    consumer.subscribe([name], reading)
+    wait_until(consumer.assignment, consumer)
+    client._leave(f"g-{name}", "one")  # as the coordinator does when a session ends
+    wait_until(lambda: [kind for kind, _ in reading.told] == ["assigned", "lost", "assigned"], consumer)
+    other = closing(client.consumer(f"g-{name}", instance="one", limit=10))
+    other.subscribe([name], Reading(other))
+    with pytest.raises(StaleGenerationError, match="fenced"):
+        wait_until(lambda: other.poll(0.1, 1), consumer)
+    with pytest.raises(FencedError, match="instance"):
+        wait_until(lambda: consumer.poll(0.1, 1), other)
+
+
 def recording(method: Callable[..., None], calls: list[str]) -> Callable[..., None]:
     """Wrap a method so that it records its name in ``calls`` first."""
 

@@ -90,7 +90,8 @@ class ConfluentConsumer:
         except BaseException:
             bounded(self._consumer.close, self._patience.closing)
             raise
-        self._errors_seen.last = self._fenced = -math.inf
+        self._errors_seen.last = self._fenced = self._lost_at = -math.inf
+        self._reads = self._lost_in = 0  # number of reads; the one in which partitions were lost
         self._looking = 0.0  # when to check again whether the brokers are lost
         self._opened: Reader | None = None
         self._owned: set[Partition] = set()
@@ -132,12 +133,14 @@ class ConfluentConsumer:
     def _may_have_fenced_ourselves(self) -> bool:
         """Return whether we may have been fenced by ourselves, not by another instance.
 
-        After an outage the library joins again, and an earlier heartbeat may be refused. If we are fenced
-        again soon after, there is another instance.
+        After an outage, or a pause that is longer than a session, the library joins again, and an earlier
+        request may be refused. If we are fenced again soon after, there is another instance. If there is
+        one at first, partitions are lost with the error or after it, not in an earlier read.
         """
         now = time.monotonic()
+        was_lost = self._lost_in < self._reads and now - self._lost_at < _RECENT
         was_out = now - self._errors_seen.last < _RECENT or self._patience.was_out
-        return was_out and now - self._fenced > 2 * _RECENT
+        return (was_out or was_lost) and now - self._fenced > 2 * _RECENT
 
     def _rejoin(self, reason: str) -> NoReturn:
         owned, old = list(self._owned), [self._consumer]
@@ -199,6 +202,7 @@ class ConfluentConsumer:
     def _read(self, deadline: float, limit: int) -> list[Any]:
         """Return the messages fetched so far; if none, wait for the first and those fetched with it."""
         self._moved = {}
+        self._reads += 1
         messages: list[Any] = []
         try:
             messages = self._consumer.consume(limit, 0)
@@ -299,7 +303,7 @@ class ConfluentConsumer:
             raise PositionLostError(partition, self._positions[partition])
         if code in FENCED | {LibraryError._FATAL} and self._may_have_fenced_ourselves():
             self._fenced = time.monotonic()
-            self._rejoin("fenced after an outage")
+            self._rejoin("fenced after an outage or the end of its session")
         raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
 
     def _check_reachable(self) -> None:
@@ -511,6 +515,7 @@ class ConfluentConsumer:
             return
         owned = [Partition(one.topic, one.partition) for one in partitions]
         self._errors_seen.is_doubtful = True  # the library may have given up waiting for its coordinator
+        self._lost_at, self._lost_in = time.monotonic(), self._reads
         self._notify_lost(owned)
         self._drop(owned, partitions)
 

@@ -106,7 +106,9 @@ app.command("export-onnx", rich_help_panel=MAKE, epilog=EXPORT_ONNX_EXAMPLES)(ex
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print_data(f"sentstream {sentstream.__version__}")
+        from sentstream.cli.version import version_lines
+
+        print_data("\n".join(version_lines()))
         raise typer.Exit
 
 
@@ -119,7 +121,7 @@ def _options(
         bool,
         typer.Option(
             "--version",
-            help="Print the version.",
+            help="Print the version, and those of Python, ONNX Runtime and Arrow.",
             callback=_print_version,
             is_eager=True,
             allow_from_autoenv=False,

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +24,7 @@ from processes import PATIENCE, child
 import sentstream
 from sentstream import errors
 from sentstream.cli import main
+from sentstream.cli.version import version_lines
 from sentstream.errors import SentstreamError, how_to_install
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -271,7 +274,31 @@ class TestUsage:
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0
-        assert capsys.readouterr() == (f"sentstream {sentstream.__version__}\n", "")
+        out, err = capsys.readouterr()
+        first, system, packages = out.splitlines()
+        assert (first, err) == (f"sentstream {sentstream.__version__}", "")
+        assert platform.python_version() in system
+        assert f"pyarrow {pa.__version__}" in packages
+        assert f"onnxruntime {onnxruntime.__version__}" in packages
+
+    @pytest.mark.parametrize(
+        ("origin", "commit"),
+        [
+            ({"url": "https://x/y.git", "vcs_info": {"vcs": "git", "commit_id": "0a1b"}}, ["commit 0a1b"]),
+            ({"url": "file:///x", "dir_info": {"editable": True}}, []),
+            (None, []),
+        ],
+    )
+    def test_version_names_the_commit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: object, commit: list[str]
+    ) -> None:
+        about = tmp_path / f"sentstream-{sentstream.__version__}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Name: sentstream\nVersion: {sentstream.__version__}\n")
+        if origin is not None:
+            (about / "direct_url.json").write_text(json.dumps(origin))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert version_lines()[1:-2] == commit
 
     def test_options_from_environment_variables(
         self, directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -310,7 +337,8 @@ class TestProcess:
 
     def test_python_dash_m(self, directory: Path) -> None:
         run = self.run("--version")
-        assert (run.returncode, run.stdout, run.stderr) == (0, f"sentstream {sentstream.__version__}\n", "")
+        assert (run.returncode, run.stderr) == (0, "")
+        assert run.stdout.startswith(f"sentstream {sentstream.__version__}\n")
 
     def test_exit_code_reaches_the_shell(self, directory: Path) -> None:
         run = self.run("models", "show", "torn")

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-import sentstream
 from sentstream.cli.address_space import spare_address_space
 from sentstream.cli.calibrate import EXAMPLES as CALIBRATE_EXAMPLES
 from sentstream.cli.calibrate import calibrate

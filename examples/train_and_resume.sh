@@ -16,10 +16,10 @@ sentstream train "$data" --output "$run" "${settings[@]}" &
 training=$!
 until [ -e "$run/checkpoint.json" ]; do
     kill -0 "$training" || { wait "$training"; exit 1; }
-    sleep 1
+    sleep 0.2
 done
-sleep 3
-kill -9 "$training"
+sleep 1
+kill -9 "$training" 2>/dev/null || true # unless it has ended by now
 wait "$training" || echo "   killed (exit code $?); finished epochs: $(($(wc -l <"$run/log.csv") - 1))"
 
 echo "== resume: the settings are those the run began with"

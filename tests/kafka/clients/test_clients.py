@@ -982,6 +982,19 @@ def batches(log: bytes) -> list[int]:
     return found
 
 
+def transactions(log: bytes) -> str:
+    """What a log file holds: a line per batch, with its producer's id and epoch; markers in capitals."""
+    lines = []
+    for at in batches(log):
+        (offset,), attributes = struct.unpack_from(">q", log, at), log[at + 22]
+        producer, epoch, _, count = struct.unpack_from(">qhii", log, at + 43)
+        what = f"{count} records"
+        if attributes & 0x20:  # a control batch; its record's lengths take a byte each
+            what = "COMMIT" if struct.unpack_from(">h", log, at + 68)[0] else "ABORT"
+        lines.append(f"{offset}: producer {producer}, epoch {epoch}: {what}")
+    return "\n".join(lines)
+
+
 class TestUnreadable:
     """Log files that are damaged on the broker's disk while the broker is stopped."""
 
@@ -1088,9 +1101,9 @@ class TestOutages:
                         f"{len(reader.records)} of {total}; {state(local_kafka.bootstrap, target)}"
                     )
                     raise
-                assert sorted(values(reader.records)) == sorted(
-                    str(number).encode() for number in range(total)
-                )
+                found = sorted(values(reader.records))
+                seen = transactions(log_of(local_kafka, target).read_bytes())
+                assert found == sorted(str(number).encode() for number in range(total)), seen
                 assert reader.poll(1) == []
 
     @pytest.mark.slow

@@ -99,6 +99,8 @@ class DeferredSyncs:
             try:
                 _shared(directory)
             except OSError as error:
+                with self._lock:  # names may be in them whose entries are recorded later
+                    self._directories |= directories
                 raise OutputWriteError(
                     f"{directory} cannot be written: {error.strerror or error}",
                     hint="check the disk, then continue with --resume",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from processes import wait_until
 
+from sentstream.errors import OutputWriteError
 from sentstream.storage import sync
 
 
@@ -44,3 +45,16 @@ def test_each_caller_gets_its_error(tmp_path: Path) -> None:
             sync.sync_directory(tmp_path / "none")
     sync.sync_directory(tmp_path)
     assert not sync._turns
+
+
+def test_deferred_syncs_that_failed_are_still_due(tmp_path: Path) -> None:
+    """An entry that waits for another directory must not be recorded after the first failure."""
+    syncs = sync.DeferredSyncs()
+    for name in "a", "b":
+        syncs.add(str(tmp_path / name))
+    for _ in range(2):
+        with pytest.raises(OutputWriteError, match="a cannot be written"):
+            syncs.sync()
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OutputWriteError, match="b cannot be written"):
+        syncs.sync()

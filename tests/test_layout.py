@@ -23,7 +23,7 @@ import sentstream
 ROOT = Path(__file__).resolve().parents[1]
 #: A room is a top-level module or package. It imports only rooms before it (as in CONTRIBUTING.md's tree).
 ROOMS = [
-    *"errors markup notebook profile packed storage text drift bundle cgroup repeats".split(),
+    *"errors markup notebook profile packed storage text drift bundle cgroup repeats versions".split(),
     *"cuda session scorer model explanation doctor".split(),
     *"dataset engines duckdb polars pandas spark reference analyze kafka report cli".split(),
 ]
@@ -76,6 +76,7 @@ OUTSIDE = {
     "drift": {"numpy"},
     "bundle": {"numpy", "pyarrow"},
     "cgroup": set[str](),
+    "versions": set[str](),
     "cuda": {"numpy", "onnx"},
     "repeats": {"numpy"},
     "session": {"numpy", "pyarrow", "onnxruntime"},

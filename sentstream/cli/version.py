@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
-from importlib.metadata import Distribution, PackageNotFoundError, version
+from importlib.metadata import Distribution, PackageNotFoundError
 
 import sentstream
+from sentstream.versions import RUNTIMES, installed, python, system
 
-#: Each of these installs the module ``onnxruntime``.
-_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 _OTHERS = ("pyarrow", "numpy")
 
 
@@ -18,25 +16,14 @@ def version_lines() -> list[str]:
 
     The commit is known if pip installed from a Git address (PEP 610).
     """
-    packages = [f"{name} {found}" for name in (*_RUNTIMES, *_OTHERS) if (found := _version(name))]
+    packages = [f"{name} {found}" for name in (*RUNTIMES, *_OTHERS) if (found := installed(name))]
     commit = _commit()
     return [
         f"sentstream {sentstream.__version__}",
         *([f"commit {commit}"] if commit else []),
-        f"{platform.python_implementation()} {platform.python_version()} on {_system()}",
+        f"{python()} on {system()}",
         ", ".join(packages),
     ]
-
-
-def _system() -> str:
-    return f"{platform.system()} {platform.machine()}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import sentstream
@@ -11,6 +9,7 @@ from sentstream.cuda.placement import CUDA
 from sentstream.doctor.findings import Finding, Section, problem
 from sentstream.errors import MissingExtraError, how_to_install, one_line
 from sentstream.session import import_runtime
+from sentstream.versions import RUNTIMES, installed, python, system
 
 _ALWAYS = ("numpy", "pyarrow")
 _KAFKA = ("kafka-python", "confluent-kafka")
@@ -30,30 +29,22 @@ _EXTRAS = {
     "keras": "train",
     "tensorflow": "train",
 }
-#: Each of these installs the module ``onnxruntime``, in the same folder.
-_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-
-
-def installed(name: str) -> str | None:
-    """The version of a distribution, or None if it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def packages() -> Section:
     """The versions of sentstream, Python, and sentstream's dependencies."""
     found = {name: installed(name) for name in dict.fromkeys((*_ALWAYS, *_KAFKA, *_EXTRAS))}
-    system = f"{platform.system()} {platform.machine()}"
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    base = [f"sentstream {sentstream.__version__}", python, *(_words(name, found[name]) for name in _ALWAYS)]
+    base = [
+        f"sentstream {sentstream.__version__}",
+        python(),
+        *(_words(name, found[name]) for name in _ALWAYS),
+    ]
     lacking = [name for name in (*_ALWAYS, "kafka-python") if found[name] is None]
     findings = [
         Finding(
             "versions",
             "note" if lacking else "ok",
-            f"{', '.join(base)}, on {system}",
+            f"{', '.join(base)}, on {system()}",
             f"pip install {' '.join(lacking)}" if lacking else None,
         ),
         Finding("Kafka", "ok", ", ".join(_words(name, found[name]) for name in _KAFKA)),
@@ -62,7 +53,7 @@ def packages() -> Section:
     findings.append(Finding("extras", "ok", ", ".join(others)))
     return Section(
         "packages",
-        {"sentstream": sentstream.__version__, "python": python, "system": system, **found},
+        {"sentstream": sentstream.__version__, "python": python(), "system": system(), **found},
         findings,
     )
 
@@ -76,7 +67,7 @@ def _words(name: str, found: str | None) -> str:
 
 def runtime() -> Section:
     """Which ONNX Runtime is installed, and whether it can be imported."""
-    distributions = {name: found for name in _RUNTIMES if (found := installed(name)) is not None}
+    distributions = {name: found for name in RUNTIMES if (found := installed(name)) is not None}
     named = " and ".join(f"{name} {found}" for name, found in distributions.items())
     facts: dict[str, Any] = {"distributions": distributions, "version": None, "providers": []}
     try:

@@ -233,7 +233,7 @@ class TestDistributions:
 
     def test_module_without_distribution(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As if installed by another package manager, or built locally."""
-        monkeypatch.setattr("sentstream.doctor.packages._RUNTIMES", ())
+        monkeypatch.setattr("sentstream.doctor.packages.RUNTIMES", ())
         (finding,) = runtime().findings
         assert finding.verdict == "ok"
         assert finding.text.endswith("not installed by pip")

@@ -4,7 +4,8 @@ A broker may be killed after it has decided a transaction but before it has noti
 restart it may consider the transaction ended without notifying them (Kafka 4.3.1 skips partitions whose
 leader it does not know yet). The group's offsets are then pending until the same producer id ends another
 transaction with them, which decides both. So it must end the same way, or rows are lost or duplicated. If
-the outcome is unknown, no such transaction is made.
+the outcome is unknown, no such transaction is made. And no transaction begins before the offsets of the last
+one are known (``Delivery``): its abort would drop them.
 
 The outcome is known from the transactions of this process, and from what the coordinator reports
 (DescribeTransactions, KIP-664) before a new producer starts, which makes it forget.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sentstream.errors import DeliveryError, MessageRefusedError, MessageSizeError
@@ -46,6 +46,7 @@ class Delivery:
     ) -> None:
         self._producer, self._consumer = producer, consumer
         self.letters, self._exactly_once = letters, exactly_once
+        self._before: Collection[Partition] = ()  # whose offsets the last transaction committed
         #: Whether a commit has begun but not returned; after an error, it may have succeeded.
         self.committing = False
 
@@ -67,9 +68,15 @@ class Delivery:
 
         Raises:
             DeliveryError: The broker refuses a dead letter, even without what it was refused for.
-            StaleGenerationError: Nothing was committed (at-least-once: messages may have been sent).
+            StaleGenerationError: Nothing was committed (at-least-once: messages may have been sent). Also if
+                the offsets of the previous transaction stay pending.
         """
         self.committing = False
+        if self._before:
+            # A broker that died right after that commit may have left the offsets pending, where an abort of
+            # the next transaction would drop them (see ``clients.ending``).
+            self._consumer.committed(self._before)
+            self._before = ()
         refused: list[DeadLetter] = []
         waiting: list[tuple[Record | DeadLetter, Outgoing]] = [
             *results,
@@ -98,6 +105,7 @@ class Delivery:
             self._producer.add_offsets(offsets, self._consumer.group())
             self.committing = True
             self._producer.commit()
+            self._before = list(offsets)
         else:
             self.committing = True
             self._consumer.commit(offsets)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -1068,29 +1068,34 @@ class TestOutages:
                 local_kafka.kill()
                 local_kafka.start()
 
+        def settle() -> None:
+            producer.settle(group, [Partition(target, 0)])
+
         disturbing = threading.Thread(target=disturb)
         with producing(client, new_name()) as producer, joined(client, source, group, count=2) as member:
             disturbing.start()
             deadline = time.monotonic() + 400  # a session (45 s) may have to end meanwhile
-            batch = list(member.records)
+            batch, before = list(member.records), set[Partition]()
             while batch or disturbing.is_alive() or sum(member.consumer.positions().values()) < total:
                 assert time.monotonic() < deadline, state(local_kafka.bootstrap, target)
                 try:
                     batch = batch or list(member.consumer.poll(0.2, 10))
                 except StaleGenerationError:  # from the listener: a transaction on the offsets is pending
-                    rewind(member.consumer, producer)
+                    rewind(member.consumer, producer, settle)
                     continue
                 time.sleep(0.05)
                 offsets = {Partition(each.topic, each.partition): each.offset + 1 for each in batch}
                 try:
+                    member.consumer.committed(before)  # as ``Delivery`` does: see ``clients.ending``
                     producer.begin()
                     producer.send([Outgoing(target, each.key, each.value) for each in batch])
                     if offsets:
                         producer.add_offsets(offsets, member.consumer.group())
                     producer.commit()
+                    before = set(offsets)
                 except (StaleGenerationError, UnacknowledgedError, BrokerUnreachableError):
                     producer.abort()
-                    rewind(member.consumer, producer)
+                    rewind(member.consumer, producer, settle)
                 batch = []
             disturbing.join()
             with joined(client, target) as reader:
@@ -1186,17 +1191,20 @@ def state(bootstrap: str, topic: str) -> str:
     return f"ends {ends}; open transactions {found}"
 
 
-def rewind(consumer: Consumer, producer: Producer) -> None:
-    """Seek to the committed offsets; try again if the group has rebalanced meanwhile."""
+def rewind(consumer: Consumer, producer: Producer, settle: Callable[[], None]) -> None:
+    """Seek to the committed offsets; if they are pending, settle, and try again."""
     deadline = time.monotonic() + 300
     while True:
         owned = consumer.assignment()
         try:
             committed = consumer.committed(owned)
             break
-        except (StaleGenerationError, BrokerUnreachableError):
+        except (StaleGenerationError, BrokerUnreachableError) as error:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.1)
-            producer.abort()  # if it could not before
+            with suppress(BrokerUnreachableError):
+                producer.abort()  # if it could not before
+                if isinstance(error, StaleGenerationError):
+                    settle()
     consumer.seek({each: committed.get(each, 0) for each in owned})

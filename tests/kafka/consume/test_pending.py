@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 from kafka_logs import await_end, lose_markers
-from kafka_runs import Run, counted, exactly_once, fill_tweets, settings
+from kafka_runs import Run, counted, exactly_once, fill_tweets, intercepting, settings
 
+from sentstream.kafka.clients.api import StaleGenerationError
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.consume.run import Options
 from tools.local_kafka import LocalKafka
 
 pytestmark = pytest.mark.slow
-
-#: So that what takes some sessions does not take long.
-SHORT = {"session_timeout_ms": 2000}
 
 
 @pytest.fixture(name="start")
@@ -25,13 +23,20 @@ def _start(local_kafka: LocalKafka, bundle: Path, client: str) -> Iterator[Calla
     """Starts an instance of a topic's group, which ends with the test."""
     runs: list[Run] = []
 
-    def start(topic: str, instance: str = "one", **more: Any) -> Run:
+    def start(
+        topic: str,
+        instance: str = "one",
+        intercept: Callable[..., Any] = lambda same: same,
+        session_timeout_ms: int = 2000,  # so that what takes some sessions does not take long
+        **more: Any,
+    ) -> Run:
         runs.append(
             Run(
                 Options([topic], group=f"{topic}-group", instance=instance, max_batch=30, **more),
-                settings(local_kafka.bootstrap, **SHORT),
+                settings(local_kafka.bootstrap, session_timeout_ms=session_timeout_ms),
                 client=client,
                 model=bundle,
+                intercept=intercept,
             )
         )
         return runs[-1]
@@ -60,6 +65,35 @@ def test_restarted_instance_continues(local_kafka: LocalKafka, topic: Any, start
     again = start(name, until_end=True).ended()
     assert again.records == 40  # none of those before
     assert counted(local_kafka.bootstrap, f"{name}.scored") == exactly_once(140)
+
+
+@pytest.mark.parametrize("results", ["results known", "results pending"])
+def test_abort_of_the_next_transaction_does_not_drop_pending_offsets(
+    local_kafka: LocalKafka, topic: Any, start: Callable[..., Run], results: str
+) -> None:
+    """The broker dies after the first commit, and the second fails: only the second batch is read again."""
+    name = topic(2)
+    fill_tweets(local_kafka.bootstrap, name, range(100))
+
+    def lose_once() -> None:
+        if run.seen.records and not lost:
+            lost.append(run.seen.records)
+            changed = [f"{name}.scored"] if results == "results pending" else []
+            lose_markers(local_kafka, [transactional_id(name)], changed)
+
+    def fail() -> None:
+        if lost and not failed:
+            failed.append(True)
+            raise StaleGenerationError("the group has rebalanced")
+
+    lost: list[int] = []
+    failed: list[bool] = []
+    hooks = intercepting(consumer={"poll": lose_once}, producer={"commit": fail})
+    run = start(name, until_end=True, intercept=hooks, session_timeout_ms=45_000)
+    run.ended()
+    assert failed
+    assert 0 < lost[0] < 100
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == exactly_once(100)
 
 
 def test_owner_ends_the_transaction_others_wait_for(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from peak_memory import peak_memory
+from processes import output_of
 from report_pages import scored_rows
 
 import sentstream
@@ -553,14 +552,7 @@ def test_csv_example_becomes_a_page(scored: Path, tmp_path: Path) -> None:
     csv = tmp_path / "tweets.csv"
     with duckdb.connect() as connection:
         connection.execute(f"copy (select id, created_at, lang, text from '{scored}') to '{csv}' (header)")
-    run = subprocess.run(
-        [str(ROOT / "examples" / "csv_to_report.sh"), str(csv), str(tmp_path)],
-        env={**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    output_of([ROOT / "examples" / "csv_to_report.sh", csv, tmp_path])
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "By lang" in page
     assert "Over time" in page

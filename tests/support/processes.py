@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,21 @@ def child(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.
             yield process
         finally:
             kill(process)
+
+
+def on_path(**more: str) -> dict[str, str]:
+    """Return an environment for scripts that call ``python`` and ``sentstream``, with more variables."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, **more}
+
+
+def output_of(command: Sequence[object], **environment: str) -> str:
+    """Run a script that must succeed (see ``on_path``), and return its standard output."""
+    done = subprocess.run(
+        [*map(str, command)], env=on_path(**environment), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from processes import output_of
 from synthetic import synthetic_table, write_synthetic
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -19,25 +18,11 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.slow
 
 
-def ran(*command: object, **environment: str) -> str:
-    """The output of a command that succeeds."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        [*map(str, command)],
-        env={**os.environ, "PATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_own_labels(tmp_path: Path) -> None:
     train, test, tweets = tmp_path / "train.csv", tmp_path / "test.csv", EXAMPLES / "tweets.parquet"
     pyarrow.csv.write_csv(synthetic_table(600, neutral=True, seed=1), train)
     pyarrow.csv.write_csv(synthetic_table(100, neutral=True, seed=2), test)
-    ran(EXAMPLES / "own_labels.sh", train, test, tweets, tmp_path, MODEL="tweets-small")
+    output_of([EXAMPLES / "own_labels.sh", train, test, tweets, tmp_path], MODEL="tweets-small")
     scored = pq.ParquetFile(tmp_path / "scored.parquet")
     assert scored.schema_arrow.metadata[b"sentstream.model"] == b"own"
     assert scored.metadata.num_rows == pq.read_metadata(tweets).num_rows
@@ -45,7 +30,7 @@ def test_own_labels(tmp_path: Path) -> None:
 
 def test_train_and_resume(tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "data.parquet", 12_000)
-    ran(EXAMPLES / "train_and_resume.sh", data, tmp_path)  # when the kill comes depends on the machine
+    output_of([EXAMPLES / "train_and_resume.sh", data, tmp_path])  # its kill comes at any time
     assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["finished"]
     assert pq.read_metadata(tmp_path / "scored.parquet").num_rows == 305
 
@@ -58,5 +43,5 @@ def test_keras_tutorial(tmp_path: Path) -> None:
         for row, tweet in enumerate(table.to_pylist()):
             target = 4 if tweet["label"] == "positive" else 0
             writer.writerow([target, row, "Mon Apr 06 22:19:45 PDT 2009", "NO_QUERY", "user", tweet["text"]])
-    output = ran(sys.executable, EXAMPLES / "keras_tutorial.py", official, 800, tmp_path / "out")
+    output = output_of([sys.executable, EXAMPLES / "keras_tutorial.py", official, 800, tmp_path / "out"])
     assert "800 tweets: 0 labels differ from Keras" in output

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from kafka_tools import Record, fill, make_topic
+from processes import output_of
 
 SCRIPT = Path(__file__).resolve().parents[3] / "examples" / "hourly_reports.sh"
 SEVEN = 1_788_246_000_000  # 2026-09-01T07:00:00Z
@@ -27,12 +25,7 @@ def test_each_hour_has_a_report(kafka: Any, tmp_path: Path) -> None:
 
     def run() -> dict[str, int]:
         """Run it; return the inode of each page."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        command = [str(SCRIPT), kafka.bootstrap, topic, str(tmp_path)]
-        done = subprocess.run(
-            command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        output_of([SCRIPT, kafka.bootstrap, topic, tmp_path])
         return {page.name: page.stat().st_ino for page in (tmp_path / "reports").iterdir()}
 
     assert run() == {}

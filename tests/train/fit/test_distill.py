@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -30,15 +31,19 @@ from sentstream.errors import (
     DataError,
     UsageError,
 )
+from sentstream.session import Session
 from sentstream.text import TextRules
-from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
+from sentstream_train.config import Columns, DataConfig, FitConfig, NetworkConfig
 from sentstream_train.data.labeled import read_labeled
 from sentstream_train.data.split import leave_out
 from sentstream_train.fit.distill import Teachers, targets_of
 from sentstream_train.fit.teacher_loss import TeacherLoss, accuracy
 from sentstream_train.runs.fine_tune import fine_tune
+from sentstream_train.runs.preparation import prepare
 from sentstream_train.runs.result import TrainResult
 from sentstream_train.runs.train import train
+from sentstream_train.store.record import Settings
+from sentstream_train.store.trained import as_bundle, open_trained
 
 SMALL = NetworkConfig(words=200, min_count=1, embedding=8, units=(8,), pooling="mean-max")
 QUICK = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
@@ -368,11 +373,22 @@ def test_incompatible_teacher_is_rejected(teacher: TrainResult, tweets: Path, tm
     three = write_synthetic(tmp_path / "three.parquet", 60, neutral=True)
     with pytest.raises(UsageError, match="this run has negative, neutral, positive"):
         train([three], tmp_path / "a", network=SMALL, fitting=QUICK, data=ROWS, teachers=teachers)
-    other = replace(ROWS, rules=TextRules(lowercase=False))
-    with pytest.raises(UsageError, match="different text rules"):
-        train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=other, teachers=teachers)
     quick = replace(QUICK, epochs=1)
-    train([tweets], tmp_path / "b", network=SMALL, fitting=quick, data=ROWS)  # nothing stands in the way
+    train([tweets], tmp_path / "a", network=SMALL, fitting=quick, data=ROWS)  # nothing stands in the way
+
+
+def test_teacher_reads_by_its_own_rules(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    table = pq.read_table(tweets)
+    loud = tmp_path / "loud.parquet"  # words that the teacher knows only in lowercase
+    pq.write_table(table.set_column(0, "text", pc.utf8_upper(table["text"])), loud)
+    other = Settings(None, QUICK, replace(ROWS, rules=TextRules(lowercase=False)), Columns(), None)
+    asked = Teachers((teacher.folder.path,))
+    rows = prepare([loud], other, teachers=asked)
+    (shares, _), _ = rows.taught(asked, other)
+    opened = open_trained(teacher.folder.path)
+    texts = read_labeled([loud]).text.take(pa.array(rows.split.train_rows))
+    scored = Session(as_bundle(opened), "cpu").probabilities(opened.text.encode(texts))
+    np.testing.assert_array_equal(shares, scored[:, [opened.labels.index(label) for label in rows.labels]])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ of any other model.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -46,16 +46,15 @@ class Teachers:
 NOBODY = Teachers()
 
 
-def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -> list[Trained]:
+def open_teachers(teachers: Teachers, labels: Sequence[str]) -> list[Trained]:
     """Open the teachers that are models.
 
     Args:
         teachers: The teachers of a run.
         labels: The run's labels.
-        rules: Its text rules.
 
     Raises:
-        UsageError: A teacher has other labels or other text rules.
+        UsageError: A teacher has other labels.
         SentstreamError: As ``open_trained``.
     """
     opened = [open_trained(source) for source in teachers.models]
@@ -65,13 +64,15 @@ def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -
                 f"the teacher {source} has the labels {', '.join(teacher.labels)};"
                 f" this run has {', '.join(labels)}"
             )
-        if teacher.text.rules != rules:
-            raise UsageError(f"the teacher {source} has different text rules than this run")
     return opened
 
 
 def mean_shares(
-    opened: Sequence[Trained], labels: Sequence[str], columns: Shares | None, tokens: Tokens
+    opened: Sequence[Trained],
+    labels: Sequence[str],
+    columns: Shares | None,
+    read: Callable[[TextRules], Tokens],
+    rows: int,
 ) -> Shares:
     """The mean of the teachers' probabilities for each row, over the teachers that have any.
 
@@ -79,15 +80,17 @@ def mean_shares(
         opened: The teachers that are models.
         labels: The run's labels.
         columns: ``float32[rows, labels]``: the probabilities in the data's own columns, or None.
-        tokens: The rows' tokens.
+        read: Returns the rows' tokens by a teacher's text rules.
+        rows: Number of rows.
 
     Returns:
         ``float32[rows, labels]``; NaN for rows without probabilities of any teacher.
     """
-    total = np.zeros((len(tokens.blank), len(labels)), np.float32)
-    count = np.zeros((len(tokens.blank), 1), np.float32)
+    total = np.zeros((rows, len(labels)), np.float32)
+    count = np.zeros((rows, 1), np.float32)
     predicted = [
-        _probabilities(as_bundle(one), one.text.look_up(tokens))[:, _order(one, labels)] for one in opened
+        _probabilities(as_bundle(one), one.text.look_up(read(one.text.rules)))[:, _order(one, labels)]
+        for one in opened
     ]
     if columns is not None:
         predicted.append(columns)

@@ -8,12 +8,13 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sentstream.errors import UsageError
-from sentstream.text import Encoded
-from sentstream_train.config import FitConfig
+from sentstream.text import Encoded, TextRules, Tokens, tokenize
+from sentstream_train.config import DataConfig, FitConfig
 from sentstream_train.data.batches import Examples
-from sentstream_train.data.split import Split
+from sentstream_train.data.split import Rows, Split
 from sentstream_train.data.teacher_columns import Shares
 from sentstream_train.fit.distill import mean_shares, targets_of
 from sentstream_train.store.trained import Trained
@@ -22,21 +23,34 @@ from sentstream_train.store.trained import Trained
 Taught: TypeAlias = tuple[Shares, Shares]
 
 
-def teach(opened: Sequence[Trained], labels: Sequence[str], columns: Shares | None, split: Split) -> Taught:
+def teach(
+    opened: Sequence[Trained],
+    labels: Sequence[str],
+    columns: Shares | None,
+    texts: pa.Array | None,
+    split: Split,
+    data: DataConfig,
+) -> Taught:
     """The teachers' mean probabilities for both sides of a split.
 
     Args:
-        opened: The teachers that are models.
+        opened: The teachers that are models. Each reads the texts by its own rules.
         labels: The run's labels.
         columns: ``float32[rows, labels]``: the teacher columns of the rows that were split, or None.
+        texts: The texts of these rows; only needed for teachers with other text rules than the run.
         split: The rows.
+        data: How the run reads them.
     """
-    sides = ((split.train, split.train_rows), (split.validation, split.validation_rows))
-    train, validation = (
-        mean_shares(opened, labels, None if columns is None else columns[rows], tokens)
-        for tokens, rows in sides
-    )
-    return train, validation
+
+    def side(tokens: Tokens, rows: Rows) -> Shares:
+        def read(rules: TextRules) -> Tokens:
+            if rules == data.rules or texts is None:
+                return tokens
+            return tokenize(texts.take(pa.array(rows)), rules, data.max_chars)[0]
+
+        return mean_shares(opened, labels, None if columns is None else columns[rows], read, len(rows))
+
+    return side(split.train, split.train_rows), side(split.validation, split.validation_rows)
 
 
 def lessons(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from sentstream.errors import CheckpointError, UsageError, one_line
 from sentstream.text import Vocabulary
@@ -43,6 +44,7 @@ class Prepared:
         split: The other rows: tokens and labels of both sides.
         validation_of: Names of the files that the validation rows come from.
         columns: ``float32[rows, labels]``: the teacher columns of the rows that were split, or None.
+        texts: The texts of these rows, for teachers that are models; None without such teachers.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +54,7 @@ class Prepared:
     split: Split
     validation_of: tuple[str, ...]
     columns: Shares | None
+    texts: pa.Array | None
 
     @property
     def validation_name(self) -> str:
@@ -67,8 +70,9 @@ class Prepared:
             UsageError: A teacher does not match the run.
             SentstreamError: As ``open_trained``.
         """
-        opened = open_teachers(teachers, self.labels, settings.data.rules)
-        return teach(opened, self.labels, self.columns, self.split), describe_teachers(opened, teachers)
+        opened = open_teachers(teachers, self.labels)
+        found = teach(opened, self.labels, self.columns, self.texts, self.split, settings.data)
+        return found, describe_teachers(opened, teachers)
 
 
 def prepare(
@@ -119,6 +123,7 @@ def prepare(
         split=split,
         validation_of=_files_of(kept, split.validation_rows),
         columns=kept.shares,
+        texts=kept.text if teachers.models else None,
     )
 
 

@@ -22,7 +22,6 @@ from sentstream.storage.held import HeldFile
 
 #: Buffer size per column; pages stream through it, so a row group can have any size.
 _BUFFER = 1 << 16
-CORRUPT = "the file is corrupt; fetch or write it again"
 _LEAVE_OUT = "leave the column out with --columns, or write the file again"
 _MAGIC = b"PAR1", b"PARE"
 _TAIL = 8  # bytes at the end: the length of the footer, and the magic
@@ -152,4 +151,4 @@ def _unreadable(location: str, error: Exception) -> InputFormatError:
         )
     if isinstance(error, pa.ArrowNotImplementedError):
         return InputFormatError(f"{location}: pyarrow cannot read it: {text}", hint=_LEAVE_OUT)
-    return InputFormatError(f"{location} cannot be read as Parquet: {text}", hint=CORRUPT)
+    return InputFormatError(f"{location} cannot be read as Parquet: {text}", hint=errors.CORRUPT)

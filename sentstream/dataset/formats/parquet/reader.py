@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sentstream.dataset.formats.api import Piece, Source
+from sentstream.dataset.formats.errors import CORRUPT
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
-from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, open_parquet, translating_errors
+from sentstream.dataset.formats.parquet.opening import arrow_schema, open_parquet, translating_errors
 from sentstream.dataset.formats.parquet.row_sizes import is_flat
 from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
 from sentstream.errors import InputFormatError, counted

@@ -163,9 +163,14 @@ class ModelBuilder:
         model = self._calibrated(f"{name}/recalibrated", name)
         return self._exported(f"{name}/bundle-recalibrated", name, model)
 
-    def make(self, name: str) -> Path:
-        """Run all steps of one model; return its bundle."""
-        network = NETWORKS[name].split()
+    def make(self, name: str, network: Sequence[str] = ()) -> Path:
+        """Run all steps of one model; return its bundle.
+
+        Args:
+            name: Its name, and that of its folder.
+            network: Options of ``train``; by default those of ``NETWORKS``.
+        """
+        network = network or NETWORKS[name].split()
         taught = self.taught()
         model: Path | None = None
         if "pretrain" not in self.skip:
@@ -236,12 +241,15 @@ class ModelBuilder:
         """Export a model's bundle, with its evaluation."""
         evaluation_files = self.evaluation_files()
         precision = "fp32" if self.skip else "int8"  # an ablation compares steps, without the effect of int8
+        ships: Sequence[object] = ()
+        if name in VERSIONS:
+            ships = ("--model-version", VERSIONS[name], "--notes", HERE / f"cards/{name}.md")
         return self.step(
             folder,
             lambda output: [
                 *("export-onnx", model, "--output", output),
-                *("--name", name, "--model-version", VERSIONS[name]),
-                *("--tables", "int8", "--precision", precision, "--notes", HERE / f"cards/{name}.md"),
+                *("--name", name, "--tables", "int8", "--precision", precision),
+                *ships,
                 *(
                     part
                     for title, file in evaluation_files.items()

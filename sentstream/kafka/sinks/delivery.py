@@ -72,11 +72,12 @@ class Delivery:
                 the offsets of the previous transaction stay pending.
         """
         self.committing = False
-        if self._before:
+        before, self._before = self._before, ()
+        if before:
             # A broker that died right after that commit may have left the offsets pending, where an abort of
-            # the next transaction would drop them (see ``clients.ending``).
-            self._consumer.committed(self._before)
-            self._before = ()
+            # the next transaction would drop them (see ``clients.ending``). Asked once: if they stay pending,
+            # the caller decides whether to go on.
+            self._consumer.committed(before)
         refused: list[DeadLetter] = []
         waiting: list[tuple[Record | DeadLetter, Outgoing]] = [
             *results,

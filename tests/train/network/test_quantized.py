@@ -39,6 +39,7 @@ from sentstream_train.network.quantized import (
     STATE_SCALE,
     ZERO_STATE,
     check_quantizable,
+    correct_bias,
     quantize,
 )
 from sentstream_train.network.tables import fold, to_int8
@@ -245,6 +246,20 @@ class TestGraph:
         assert 0 < np.abs(given - expected).mean() < 0.01
         # What the weights alone change, in double precision: the network is plain numbers, too.
         assert 0 < np.abs(reference(after, feed["words"], pairs) - expected).mean() < 0.01
+
+    def test_corrected_bias_removes_the_mean_change(self, shape: dict[str, Any]) -> None:
+        before = make(**shape)
+        after = quantize(before, tweets(shape.get("pairs", True)))
+        feed = feed_of(before, 200, 12)
+        exact, rounded = (run(to_onnx(one), feed)[0] for one in (before, after))
+        (corrected,) = run(to_onnx(correct_bias(after, rounded, exact)), feed)
+
+        def change(shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+            difference = np.log(shares) - np.log(exact)
+            return (difference - difference.mean(axis=1, keepdims=True)).mean(axis=0, dtype=np.float64)
+
+        assert np.abs(change(rounded)).max() > 3e-4
+        assert np.abs(change(corrected)).max() < 1e-4
 
     def test_quantization_is_idempotent(self, shape: dict[str, Any]) -> None:
         """Through Keras a bundle's network loses its scales, but it is not rounded again."""

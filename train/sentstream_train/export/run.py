@@ -30,7 +30,7 @@ from sentstream_train.export.speed import compare_speed
 from sentstream_train.network.arrays import same_numbers
 from sentstream_train.network.conversion import to_keras
 from sentstream_train.network.onnx_graph import OPSET
-from sentstream_train.network.quantized import check_quantizable, quantize, saturates
+from sentstream_train.network.quantized import check_quantizable, correct_bias, quantize, saturates
 from sentstream_train.network.tables import fold, to_int8
 from sentstream_train.store.trained import Trained, as_bundle, graph_as_bundle, network_from, open_trained
 
@@ -178,11 +178,16 @@ def _native_export(
         config["parity"]["rounding"] = measure_rounding(session, trained.model, rows)
     if precision == "int8":
         plain, network = network, quantize(network, rows)
+        rounded = not same_numbers(network, plain)
         config["provenance"]["network"] = network.describe()
         draft, before = as_bundle(trained, network, config), session
         session = Session(draft, "cpu")
+        if rounded:
+            network = correct_bias(network, session.probabilities(rows), before.probabilities(rows))
+            draft = as_bundle(trained, network, config)
+            session = Session(draft, "cpu")
         config["parity"]["precision"] = measure_int8(
-            draft, session, before, rows, kind, files, rounded=not same_numbers(network, plain)
+            draft, session, before, rows, kind, files, rounded=rounded
         )
     return draft, session, config
 

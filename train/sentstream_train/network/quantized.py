@@ -26,10 +26,11 @@ import numpy.typing as npt
 from sentstream.errors import ModelFormatError
 from sentstream.text import Encoded
 from sentstream_train.data.lengths import exact_length_batches, id_matrix
-from sentstream_train.network.arrays import Direction, Floats, Network, Recurrent
+from sentstream_train.network.arrays import Dense, Direction, Floats, Network, Recurrent
 from sentstream_train.network.scales import column_scales
 
 Doubles = npt.NDArray[np.float64]
+Shares = npt.NDArray[np.float32]
 
 #: States as ``uint8``: steps from 0 to 1, the size of a step, and the value for 0.
 _STATE_STEPS = 127
@@ -50,6 +51,7 @@ MOST_WEIGHT = 64
 _DAMPING = 0.01
 #: Rows per batch: sums of up to 1,040 products of two states stay below 2**24, so float32 is exact.
 _BATCH = 1024
+_LEAST = 1e-30  # of a probability whose logarithm is taken
 _NAMES = {"simple": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 
 
@@ -75,6 +77,29 @@ def quantize(network: Network, rows: Encoded) -> Network:
         for (layer, way), moment in zip(stack, moments, strict=True)
     ]
     return replace(network, layers=(*rounded, *network.layers[len(stack) :]))
+
+
+def correct_bias(network: Network, rounded: Shares, exact: Shares) -> Network:
+    """Correct the classifier's bias by the mean change of the logits that rounding caused.
+
+    Rounding errors of weights do not cancel out over a tweet; their mean hardly depends on the tweet (Nagel
+    et al. 2019, https://arxiv.org/abs/1906.04721, section 4.2).
+
+    Args:
+        network: The rounded network, ending with a softmax.
+        rounded: ``float32[rows, classes]``, its probabilities, in int8, of tweets like those to score.
+        exact: Those of the network before it was rounded.
+    """
+    last = network.layers[-1]
+    assert isinstance(last, Dense)
+    if last.activation != "softmax":
+        return network
+    change = np.log(np.maximum(rounded, _LEAST)) - np.log(np.maximum(exact, _LEAST))
+    # To four decimals, so that the last bits of float32 on another CPU do not matter.
+    mean = np.round((change - change.mean(axis=1, keepdims=True)).mean(axis=0, dtype=np.float64), 4)
+    return replace(
+        network, layers=(*network.layers[:-1], replace(last, bias=last.bias - mean.astype(np.float32)))
+    )
 
 
 def saturates(network: Network) -> bool:

@@ -54,10 +54,10 @@ CALIBRATED_ON = {
 }
 
 FITTING = ("--batch-size", 256, "--learning-rate", 1e-3, "--schedule", "cosine")
-#: Six epochs over the rows that the teacher labeled. ``LABELED`` is for the rows with labels alone, an eighth
-#: of them: at most as many steps, with early stopping.
+#: Four epochs over the rows that the teachers labeled. ``LABELED`` is for the rows with labels alone, a
+#: seventeenth of them: at most about as many steps, with early stopping.
 DISTILL = (
-    *("--epochs", 6, "--patience", 0),
+    *("--epochs", 4, "--patience", 0),
     *("--teacher-columns", "teacher_", "--teacher-weight", 0.7, "--teacher-temperature", 1.5),
 )
 LABELED = ("--epochs", 48, "--patience", 3)
@@ -78,11 +78,13 @@ class ModelBuilder:
         data: The folder of the data.
         build: The folder of the steps' outputs.
         skip: Steps to leave out.
-        teacher: One of ``TEACHERS``.
+        teachers: Some of ``TEACHERS``.
     """
 
-    def __init__(self, data: Path, build: Path, skip: Sequence[str] = (), teacher: str = TEACHERS[0]) -> None:
-        self.data, self.build, self.skip, self.teacher = data, build, frozenset(skip), teacher
+    def __init__(
+        self, data: Path, build: Path, skip: Sequence[str] = (), teachers: Sequence[str] = TEACHERS
+    ) -> None:
+        self.data, self.build, self.skip, self.teachers = data, build, frozenset(skip), teachers
 
     def _skipped_suffix(self, *steps: str) -> str:
         """Return the suffix of a folder name: which of these steps were skipped."""
@@ -112,24 +114,32 @@ class ModelBuilder:
         return output
 
     def taught(self) -> list[Path]:
-        """Return the files of texts with the teacher's probabilities, those labeled by people first."""
-        if self.teacher == "mpnet":
+        """Return the files of texts with the teachers' probabilities, those that people labeled first.
+
+        A text that several teachers labeled is learned from the first one.
+        """
+        files: list[Path] = []
+        if "mpnet" in self.teachers:
             from mpnet.taught import taught
 
-            return taught(self.data, self.build / "taught")
+            files += taught(self.data, self.build / "taught/mpnet")
+        if "minilm" in self.teachers:
+            files += self._taught_by_minilm(self.build / "taught/minilm")
+        return sorted(files, key=lambda path: not path.name.startswith("semeval"))
+
+    def _taught_by_minilm(self, folder: Path) -> list[Path]:
         shares = sorted((HERE / "minilm/labels").glob("*.teacher.parquet"))
-        missing = [one for one in shares if not self._taught(one).exists()]
+        outputs = {one: folder / one.name.replace(".teacher.", ".taught.") for one in shares}
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [one for one in shares if not outputs[one].exists()]
         files = {fingerprint(path): path for path in self.data.rglob("*.parquet")} if missing else {}
         for one in missing:
             wanted = teacher_input(one)
             if wanted not in files:
                 sys.exit(f"no file under {self.data} matches {one.name} (recipes/README.md)")
-            rows = join(one, files[wanted], self._taught(one))
+            rows = join(one, files[wanted], outputs[one])
             print(f"{one.name}: {rows:,} rows of {files[wanted].name}", flush=True)
-        return sorted(map(self._taught, shares), key=lambda path: not path.name.startswith("semeval"))
-
-    def _taught(self, shares: Path) -> Path:
-        return self.build / shares.name.replace(".teacher.", ".taught.")
+        return list(outputs.values())
 
     def held_out(self) -> list[object]:
         """Return the options that keep the evaluation rows out of training."""
@@ -188,8 +198,12 @@ class ModelBuilder:
         return self._exported(f"{name}/bundle{self._skipped_suffix(*STEPS)}", name, model)
 
     def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
-        """Train on Sentiment140's two labels; words and pairs are also learned from the other texts."""
-        others = [path for path in taught if not path.name.startswith("sentiment140")]
+        """Train on Sentiment140's two labels, with words and pairs of the first teacher's texts, too."""
+        others = [
+            path
+            for path in taught
+            if path.parent == taught[0].parent and not path.name.startswith("sentiment140")
+        ]
         texts = [part for path in others for part in ("--vocabulary-text", path)]
         return self.step(
             f"{name}/pretrained",
@@ -316,10 +330,10 @@ def main() -> None:
         action="store_true",
         help="recalibrate and export the models that ship, without training",
     )
-    parser.add_argument("--teacher", choices=TEACHERS, default=TEACHERS[0], help="default: %(default)s")
+    parser.add_argument("--teacher", choices=TEACHERS, help="learn from this teacher only; default: both")
     options, data, build = options_of(parser)
-    build = build if options.teacher == TEACHERS[0] else build / options.teacher
-    builder = ModelBuilder(data, build, options.skip, options.teacher)
+    teachers = (options.teacher,) if options.teacher else TEACHERS
+    builder = ModelBuilder(data, build / (options.teacher or ""), options.skip, teachers)
     for name in options.models or NETWORKS:
         print(f"{name}: {(builder.recalibrate if options.recalibrate else builder.make)(name)}")
 

@@ -3,6 +3,7 @@
 ::
 
     python recipes/mpnet/compare.py --work build/mpnet
+    python recipes/mpnet/compare.py --work build/mpnet other.parquet  # also on other labeled tweets
 
 MiniLM's labels exist for rows of the training file. Those rows that repeat a tweet of the validation set were
 withheld from both teachers (except three of 1,815, which MiniLM's detection of repeats missed). Both are
@@ -57,6 +58,7 @@ def main() -> None:
         "--work", type=Path, default=Path("build/mpnet"), help="the output folder of fetch.py"
     )
     parser.add_argument("--threads", type=int, default=2, help="number of threads")
+    parser.add_argument("files", nargs="*", type=Path, help="labeled files to evaluate this teacher on")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, encoder = data_folder(), encoder_of(options.work)
@@ -83,13 +85,14 @@ def main() -> None:
         draws[name] = resampled(truth[rows], shares)
         result[name] = [round(100 * macro_recall(truth[rows], shares), 1), interval(draws[name])]
     result["mpnet_minus_minilm"] = interval(draws["mpnet"] - draws["minilm"])
-    texts, truth = labeled(validation)
-    shares = shares_of(teacher, Tokens(encoder, texts), options.threads)
-    result["mpnet_validation"] = [
-        len(texts),
-        round(100 * macro_recall(truth, shares), 1),
-        interval(resampled(truth, shares)),
-    ]
+    for name, file in {"validation": validation, **{one.stem: one for one in options.files}}.items():
+        texts, truth = labeled(file)
+        shares = shares_of(teacher, Tokens(encoder, texts), options.threads)
+        result[f"mpnet_{name}"] = [
+            len(texts),
+            round(100 * macro_recall(truth, shares), 1),
+            interval(resampled(truth, shares)),
+        ]
     print(json.dumps(result))
 
 

@@ -36,6 +36,7 @@ from sentstream.session import Session
 from sentstream.text import Encoded, TextRules
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 from sentstream_train.elsewhere.padding import Padding
+from sentstream_train.export import precision
 from sentstream_train.export.parity import TOLERANCE, draw_rows, measure_parity
 from sentstream_train.export.run import export
 from sentstream_train.network.arrays import Network, all_arrays
@@ -281,7 +282,6 @@ class TestRunBundle:
         first = export(trained.folder.path, tmp_path / "first", **stored).bundle
         # What no rounding would pass: the model before ran in int8, too.
         monkeypatch.setattr("sentstream_train.export.precision.MOST_LOST", -1.0)
-        monkeypatch.setattr("sentstream_train.export.precision.ENOUGH_ROWS", 1)
         again = export(first.path, tmp_path / "again", **stored).bundle
         before, after = (all_arrays(network_of(bundle)) for bundle in (first, again))
         assert before.keys() == after.keys()
@@ -335,6 +335,20 @@ class TestRunBundle:
         with pytest.raises(ParityError, match=r"int8 .* allowed"):
             export(trained.folder.path, tmp_path / "b", precision="int8", evaluate=[data])
         assert not (tmp_path / "b").exists()
+
+    def test_int8_may_lose_what_chance_explains(self) -> None:
+        """Five of a thousand rows may be; five thousand of a million are not."""
+
+        def one(scale: int) -> dict[str, Any]:
+            lost, error = 0.005, (9 * scale) ** 0.5 / (1000 * scale)
+            return {
+                **{"of": "some", "rows": 1000 * scale},
+                **{"accuracy_fp32": 0.8, "accuracy_int8": 0.8 - lost, "accuracy_standard_error": error},
+            }
+
+        precision._check([one(1)], 5, 1000)
+        with pytest.raises(ParityError, match=r"loses 0\.50 points of accuracy on some, but only 0\.22 are"):
+            precision._check([one(1000)], 5000, 1_000_000)
 
     def test_metrics_on_labeled_rows(self, trained: TrainResult, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "more.parquet", 120, neutral=True, seed=8)

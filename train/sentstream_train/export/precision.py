@@ -18,10 +18,10 @@ from sentstream_train.measure.metrics import measure
 
 #: Maximum share of labels that may change.
 MOST_CHANGED = 0.005
-#: Maximum loss of accuracy and of macro-recall on a labeled file.
+#: Maximum loss of accuracy and of macro-recall on a labeled file, beyond what chance explains.
 MOST_LOST = 0.002
-#: Files with fewer rows are measured but not checked, because their loss is a row or two.
-ENOUGH_ROWS = 1000
+#: A loss of fewer standard errors is chance: of the few rows that change, some happen to have been right.
+CHANCE = 2.0
 
 
 def measure_int8(
@@ -80,9 +80,10 @@ def _check(measured: Sequence[Mapping[str, Any]], changed: int, total: int) -> N
     for one in measured:
         for figure in ("accuracy", "macro_recall"):
             lost = one.get(f"{figure}_fp32", 0) - one.get(f"{figure}_int8", 0)
-            if one["rows"] >= ENOUGH_ROWS and lost > MOST_LOST:
+            allowed = MOST_LOST + CHANCE * one.get(f"{figure}_standard_error", 0)
+            if lost > allowed:
                 problem = f"loses {100 * lost:.2f} points of {figure.replace('_', '-')} on {one['of']}"
-                raise _refuse(problem, f"{100 * MOST_LOST:.1f} are")
+                raise _refuse(problem, f"{100 * allowed:.2f} are")
 
 
 def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> dict[str, Any]:
@@ -93,9 +94,17 @@ def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> di
         raise DataError(f"{path} has no text to compare on")
     found: dict[str, Any] = {}
     tables = {"int8": session.probabilities(rows), "fp32": before.probabilities(rows)}
+    right = {}
     for name, table in tables.items():
-        figures = measure(data.label[used], table[used].argmax(axis=1).astype(np.int32), draft.labels)
+        labels = table[used].argmax(axis=1).astype(np.int32)
+        figures = measure(data.label[used], labels, draft.labels)
         found |= {f"accuracy_{name}": figures.accuracy, f"macro_recall_{name}": figures.macro_recall}
+        right[name] = (labels == data.label[used]).astype(np.int8)
+    changed = right["int8"] != right["fp32"]
+    counts = np.bincount(data.label[used], minlength=len(draft.labels))
+    recalls = 1 / (np.count_nonzero(counts) * counts[data.label[used]])  # what a row adds to macro-recall
+    found["accuracy_standard_error"] = float(np.sqrt(changed.sum()) / len(changed))
+    found["macro_recall_standard_error"] = float(np.sqrt((recalls[changed] ** 2).sum()))
     return {**probability_differences(tables["int8"], tables["fp32"]), **found}
 
 

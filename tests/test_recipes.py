@@ -487,8 +487,8 @@ class TestCompleteReference:
     @pytest.mark.parametrize(
         ("name", "of"),
         [
-            ("tweets", "1,908 validation rows of semeval.taught.parquet"),
-            ("tweets-small", "1,908 validation rows of semeval.taught.parquet"),
+            ("tweets", "1,904 validation rows of semeval.taught.parquet"),
+            ("tweets-small", "1,904 validation rows of semeval.taught.parquet"),
             ("sentiment140", "31,191 validation rows of train.parquet"),
         ],
     )

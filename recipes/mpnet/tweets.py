@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
@@ -65,8 +66,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def labeled(path: Path) -> tuple[list[str], Rows]:
-    """Read texts and labels of a file; labels are indexes into ``LABELS``."""
-    table = read(path, "text", "label")
+    """Read texts and labels of a Parquet or CSV file; labels are indexes into ``LABELS``."""
+    table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else read(path, "text", "label")
     return table["text"].to_pylist(), np.array([LABELS.index(one) for one in table["label"].to_pylist()])
 
 

@@ -57,7 +57,7 @@ class TestProviders:
         found = probe("cuda")
         assert found["difference"] == 0  # it is the CPU, but for the graph
         assert {"name": "layers_0", "operator": "Scan"} in found["compute_on_cpu"]
-        assert {one["operator"] for one in found["shapes_on_cpu"]} == {"Shape", "Concat", "Cast"}
+        assert {one["operator"] for one in found["shapes_on_cpu"]} == {"Shape", "Concat", "Cast", "Mul"}
 
     @pytest.mark.parametrize(
         ("left", "verdict"), [([], "ok"), ([{"name": "x", "operator": "MatMulInteger"}], "note")]

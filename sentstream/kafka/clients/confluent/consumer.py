@@ -488,6 +488,7 @@ class ConfluentConsumer:
     def _assigned(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if self._closed or consumer is not self._consumer:
             return
+        del consumer  # or the traceback of an error would keep the handle alive after ``close``
         owned = [Partition(one.topic, one.partition) for one in partitions]
         self._owned.update(owned)
         self._starts = dict.fromkeys(owned)
@@ -505,6 +506,7 @@ class ConfluentConsumer:
     def _revoked(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
+        del consumer
         owned = [Partition(one.topic, one.partition) for one in partitions]
         if owned:
             self._notify(lambda listener: listener.revoked(owned))
@@ -513,6 +515,7 @@ class ConfluentConsumer:
     def _lost(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
+        del consumer
         owned = [Partition(one.topic, one.partition) for one in partitions]
         self._errors_seen.is_doubtful = True  # the library may have given up waiting for its coordinator
         self._lost_at, self._lost_in = time.monotonic(), self._reads
@@ -551,7 +554,7 @@ class ConfluentConsumer:
         """
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._raised = True, None
         is_member = self._listener is not None and not self._errors_seen.down()
         closing = self._patience.closing
         if self._leave is None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import gc
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import processes
 import pytest
 from kafka import KafkaProducer
 from kafka_tools import drain
@@ -500,6 +502,38 @@ def test_member_fenced_after_its_session_ended_rejoins(
         wait_until(lambda: other.poll(0.1, 1), consumer)
     with pytest.raises(FencedError, match="instance"):
         wait_until(lambda: consumer.poll(0.1, 1), other)
+
+
+def library_handles() -> int:
+    """How many handles librdkafka runs in this process; each has a main thread."""
+    count = 0
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # the thread has just ended
+            count += path.read_text().startswith("rdk:main")
+    return count
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists threads there")
+def test_error_of_a_listener_does_not_keep_a_closed_handle_alive(kafka: Broker, topic: MakeTopic) -> None:
+    """It would join again with the same name, and fence its successor."""
+    name, before = topic(), library_handles()
+    consumer = ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance="one", limit=10)
+    reading = Reading(consumer)
+
+    def fail(_: Collection[Partition]) -> None:
+        raise StaleGenerationError("for a test")
+
+    reading.assigned = fail  # type: ignore[method-assign]
+    consumer.subscribe([name], reading)
+    gc.disable()  # which would find the handle in a circle at any time
+    try:
+        with pytest.raises(StaleGenerationError, match="for a test") as raised:
+            wait_until(lambda: False, consumer)
+        consumer.close(leave=False)
+        processes.wait_until(lambda: library_handles() <= before, "the handle is gone")
+        assert raised.tb is not None  # it was held until now
+    finally:
+        gc.enable()
 
 
 def recording(method: Callable[..., None], calls: list[str]) -> Callable[..., None]:

@@ -16,28 +16,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.machine import machine, machine_line
 from sentstream.bundle import load_bundle
 from sentstream.session import ON_CPU, create, import_runtime
-from sentstream_train.network.arrays import Network, Recurrent, rebuild
+from sentstream_train.network.arrays import Network, Recurrent
 from sentstream_train.network.onnx_graph import to_onnx
+from sentstream_train.store.trained import network_of
 
 _LENGTH, _ROUNDS, _RUN_ROWS = 15, 101, (64, 128, 256, 512)
 
 
-def clipped(network: Network) -> Network:
-    """The same weights, with the other activation."""
+def activated(network: Network, activation: str) -> Network:
+    """The same weights, with this activation."""
     layers = tuple(
-        replace(one, activation="hard_tanh") if isinstance(one, Recurrent) else one for one in network.layers
+        replace(one, activation=activation) if isinstance(one, Recurrent) else one for one in network.layers
     )
     lookup = network.lookup
-    scale = None if lookup.scale is None else np.full_like(lookup.scale, lookup.scale.max())
-    return Network(replace(lookup, scale=scale), layers)
+    if activation == "hard_tanh" and lookup.scale is not None:
+        lookup = replace(lookup, scale=np.full_like(lookup.scale, lookup.scale.max()))
+    return Network(lookup, layers)
 
 
 def main() -> None:
@@ -52,11 +52,8 @@ def main() -> None:
         "|---|---:|---:|---:|---:|"
     )
     for name in models:
-        bundle = load_bundle(name)
-        constants = onnx.load_from_string(bundle.model).graph.initializer
-        arrays = {one.name: numpy_helper.to_array(one) for one in constants}
-        network = rebuild(bundle.config["provenance"]["network"], arrays)
-        graphs = [to_onnx(one) for one in (network, clipped(network))]
+        network = network_of(load_bundle(name))
+        graphs = [to_onnx(activated(network, one)) for one in ("tanh", "hard_tanh")]
         sessions = [create(import_runtime(), graph, ON_CPU) for graph in graphs]
         for rows in _RUN_ROWS:
             random = np.random.default_rng(0)

@@ -21,8 +21,9 @@ from sentstream.cuda.opening import prepare_graph
 from sentstream.cuda.rewrite import body_of
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.session import Session
-from sentstream_train.network.arrays import Recurrent, rebuild
+from sentstream_train.network.arrays import Recurrent
 from sentstream_train.network.onnx_graph import to_onnx
+from sentstream_train.store.trained import network_of
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS_IN_THE_LAST_PLACE = 4
@@ -52,9 +53,7 @@ def perturb(model: ModelProto, seed: int) -> bytes:
 
 def with_tanh(bundle: Bundle) -> Bundle:
     """The same weights with tanh: the shipped int8 networks have hard_tanh, which has no such differences."""
-    constants = onnx.load_from_string(bundle.model).graph.initializer
-    arrays = {one.name: numpy_helper.to_array(one) for one in constants}
-    network = rebuild(bundle.config["provenance"]["network"], arrays)
+    network = network_of(bundle)
     layers = tuple(
         replace(one, activation="tanh") if isinstance(one, Recurrent) else one for one in network.layers
     )

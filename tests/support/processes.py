@@ -47,16 +47,15 @@ def child(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.
             kill(process)
 
 
-def on_path(**more: str) -> dict[str, str]:
-    """Return an environment for scripts that call ``python`` and ``sentstream``, with more variables."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, **more}
-
-
 def output_of(command: Sequence[object], **environment: str) -> str:
-    """Run a script that must succeed (see ``on_path``), and return its standard output."""
+    """Run a script that must succeed and may call ``sentstream``, and return its standard output."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        [*map(str, command)], env=on_path(**environment), capture_output=True, text=True, check=False
+        [*map(str, command)],
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +26,20 @@ def fingerprint(path: Path) -> str:
 def teacher_input(shares: Path) -> str:
     """Return the fingerprint of the file that the teacher read."""
     return str((pq.read_schema(shares).metadata or {}).get(b"data_sha256", b""), "utf-8")
+
+
+def shares_of(labels: pa.Table) -> npt.NDArray[np.float32]:
+    """Return the teacher's probabilities, of shape (rows, labels).
+
+    Args:
+        labels: Row numbers, then a column per label: probabilities, or their square roots in 255ths.
+    """
+    columns = labels.columns[1:]
+    shares = np.stack([column.to_numpy() for column in columns], axis=1).astype(np.float32)
+    if pa.types.is_integer(columns[0].type):
+        shares = np.square(shares / 255)
+        shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def join(shares: Path, data: Path, output: Path, data_sha256: str | None = None) -> int:
@@ -44,15 +60,15 @@ def join(shares: Path, data: Path, output: Path, data_sha256: str | None = None)
     if (data_sha256 or fingerprint(data)) != teacher_input(shares):
         sys.exit(f"{shares} was not written for {data}")
     with pq.ParquetFile(shares) as file:
-        text = file.read()
+        labels = file.read()
     with pq.ParquetFile(data) as file:
         names = [name for name in ("text", "label") if name in file.schema_arrow.names]
-        rows = file.read(columns=names).take(text["row"])
-    known = {name.removeprefix("teacher_") for name in text.schema.names[1:]}
+        rows = file.read(columns=names).take(labels["row"])
+    known = {name.removeprefix("teacher_") for name in labels.schema.names[1:]}
     if "label" in names and set(rows["label"].unique().to_pylist()) != known:
         rows = rows.drop(["label"])
-    for name in text.schema.names[1:]:
-        rows = rows.append_column(name, text[name].cast(pa.float32()))
+    for name, column in zip(labels.schema.names[1:], shares_of(labels).T, strict=True):
+        rows = rows.append_column(name, pa.array(column))
     temporary = output.with_suffix(".new")
     pq.write_table(rows, temporary, compression="zstd")
     os.replace(temporary, output)

@@ -50,8 +50,17 @@ def write(chunk: Chunk, shares: Shares, adapter_sha256: str) -> None:
     write_table(pa.table(columns).replace_schema_metadata(metadata), chunk.path)
 
 
+def compact(labels: pa.Table) -> pa.Table:
+    """Return labels in a byte per share: its square root in 255ths, because small shares need finer steps."""
+    for index in range(1, labels.num_columns):
+        name, shares = labels.schema.names[index], labels.column(index).to_numpy().astype(np.float32)
+        roots = np.rint(np.sqrt(shares) * 255).astype(np.uint8)
+        labels = labels.set_column(index, name, pa.array(roots))
+    return labels
+
+
 def gather(chunks: list[Chunk], whole: Path) -> None:
-    """Merge a data set's chunks into one file, unless some are missing."""
+    """Merge a data set's chunks into one smaller file, unless some are missing."""
     if not all(chunk.path.exists() for chunk in chunks):
         return
     tables = []
@@ -63,7 +72,7 @@ def gather(chunks: list[Chunk], whole: Path) -> None:
         sys.exit(
             f"the chunks of {whole.name} come from different adapters; remove the older ones and label again"
         )
-    write_table(pa.concat_tables(tables), whole)
+    write_table(compact(pa.concat_tables(tables)), whole)
     for chunk in chunks:
         chunk.path.unlink()
 

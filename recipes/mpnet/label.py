@@ -7,8 +7,8 @@
 
 ``transfer.py`` selects the tweets. The output has row numbers, 16-bit probabilities, and the fingerprint of
 the file that they refer to, but no texts: the format of ``recipes/minilm/labels``. Each chunk is a file in
-``labels`` that can be committed as soon as it is done; a source's chunks are merged into one file when all
-are there.
+``labels`` that can be committed as soon as it is done; a source's chunks are merged into one file, with a
+byte per probability, when all are there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The tweets whose teacher labels students learn from: which rows of which files.
 
 They are ordered by how much students gain from them: tweets labeled by people, frequent phrases, tweets about
-anything, then tweets about one topic. From Sentiment140 and from a set about one company, a sample is drawn.
+anything, tweets about one topic, then more of Sentiment140. From it and from a set about one company, samples
+are drawn.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class Source:
         file: The file, below the folder of the data.
         subset: The value of its column ``subset``; None takes all.
         drawn: Sample size; 0 takes all.
+        part: Which sample of this size: no two have a row in common.
     """
 
     file: str
     subset: str | None = None
     drawn: int = 0
+    part: int = 0
 
 
 SOURCES = {
@@ -63,6 +66,10 @@ SOURCES = {
     "hazards": Source("more/natural_hazards.parquet"),
     "vaccine": Source("more/zindi_vaccine_stance.parquet"),
     "wework": Source("unlabelled/tweets.parquet", "wework_2019", 32_768),
+    **{
+        f"{DISTANT}_{part}": Source("sentiment140/train.parquet", drawn=100_000, part=part)
+        for part in range(1, 2)
+    },
 }
 
 
@@ -106,8 +113,8 @@ def _chosen(data: Path, name: str, source: Source, judged: Sequence[Keys]) -> Tw
     if name != LABELED:
         rows = _fresh(texts, rows, judged)
     if source.drawn:
-        drawn = np.random.default_rng([SEED, source.drawn]).permutation(len(rows))[: source.drawn]
-        rows = np.sort(rows[drawn])
+        order = np.random.default_rng([SEED, source.drawn]).permutation(len(rows))
+        rows = np.sort(rows[order[source.part * source.drawn :][: source.drawn]])
     return Tweets(name, file, fingerprint(file), rows)
 
 
@@ -116,6 +123,7 @@ def _phrases(chosen: Sequence[Tweets], file: Path) -> Tweets:
     texts = [
         _texts(one.file) if one.name == DISTANT else _texts(one.file).take(pa.array(one.rows))
         for one in chosen
+        if not SOURCES[one.name].part
     ]
     phrases = pa.concat_arrays([phrases_of(texts), emoji()])
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -59,9 +59,16 @@ def read(path: Path, *columns: str) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file, atomically."""
+    """Write a Parquet file, atomically; the column ``row``, if there, as differences."""
     temporary = path.with_suffix(".new")
-    pq.write_table(table, temporary, compression="zstd", compression_level=19)
+    pq.write_table(
+        table,
+        temporary,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name in table.column_names if name != "row"],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in table.column_names if name == "row"},
+    )
     os.replace(temporary, path)
 
 

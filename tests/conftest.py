@@ -23,15 +23,15 @@ hypothesis.settings.load_profile("long" if LONG else "usual")
 #: What takes a worker a minute or more begins first, or one worker is still at it when the others are done.
 #: (`--dist loadfile` hands out whole files; `--no-loadscope-reorder` keeps this order.)
 FIRST = (
-    *("engines/test_spark.py", "test_docs.py", "kafka/clients/test_clients.py", "train/tune/test_tune.py"),
-    *("kafka/consume/test_consume.py", "kafka/consume/test_outages.py", "train/fit/test_distill.py"),
-    *("kafka/consume/test_loop.py", "kafka/clients/test_confluent.py", "kafka/consume/test_faults.py"),
-    *("train/export/test_export.py", "train/runs/test_train.py", "train/elsewhere/test_models.py"),
-    *("train/evaluate/test_evaluate.py", "train/runs/test_calibrate.py"),
-    *("kafka/dead_letters/test_commands.py", "kafka/test_local_kafka.py"),
-    *("train/runs/test_stages.py", "train/runs/test_more.py"),
-    *("kafka/sinks/test_dataset.py", "dataset/formats/parquet/test_memory.py", "cli/test_score.py"),
-    *("cli/test_streams.py", "kafka/consume/test_start_errors.py", "kafka/sinks/test_provenance.py"),
+    *("engines/test_spark.py", "test_docs.py", "kafka/clients/test_clients.py", "train/test_examples.py"),
+    *("train/tune/test_tune.py", "engines/test_ray.py", "train/export/test_export.py"),
+    *("train/runs/test_calibrate.py", "kafka/consume/test_start_errors.py", "kafka/consume/test_consume.py"),
+    *("kafka/consume/test_outages.py", "train/fit/test_distill.py", "kafka/consume/test_loop.py"),
+    *("train/runs/test_more.py", "kafka/consume/test_pending.py", "kafka/clients/test_confluent.py"),
+    *("kafka/consume/test_faults.py", "train/runs/test_train.py", "train/elsewhere/test_models.py"),
+    *("train/evaluate/test_evaluate.py", "kafka/dead_letters/test_commands.py", "kafka/test_local_kafka.py"),
+    *("train/runs/test_stages.py", "kafka/sinks/test_dataset.py", "dataset/formats/parquet/test_memory.py"),
+    *("cli/test_score.py", "cli/test_streams.py", "kafka/sinks/test_provenance.py"),
 )
 
 

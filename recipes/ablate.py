@@ -23,11 +23,11 @@ from make_models import NETWORKS, STEPS, ModelBuilder, options_of
 #: Description of a variant -> the steps that it skips.
 VARIANTS: dict[str, Sequence[str]] = {
     "from scratch, on people's labels": STEPS,
-    "+ pre-training": ("chain-thaw", "distill", "calibrate"),
-    "+ chain-thaw": ("distill", "calibrate"),
+    "+ word vectors": ("pretrain", "distill", "calibrate"),
+    "+ pre-training": ("distill", "calibrate"),
     "+ distillation": ("calibrate",),
     "+ calibration and int8: what ships": (),
-    "all but chain-thaw": ("chain-thaw",),
+    "all but word vectors": ("vectors",),
     "all but pre-training": ("pretrain",),
 }
 

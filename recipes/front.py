@@ -40,9 +40,9 @@ CANDIDATES = {
     "1 × 128": f"{SHARED} --units 128 --embedding 96 --dropout 0.3",
     "2 × 32": f"{SHARED} --units 32,32 --embedding 32 --dropout 0.2",
     "2 × 64": f"{SHARED} --units 64,64 --embedding 64 --dropout 0.3",
-    "2 × 96": f"{SHARED} --units 96,96 --embedding 96 --dropout 0.3",
-    "2 × 128": NETWORKS["tweets"],
-    "2 × 128, tanh": NETWORKS["tweets"].replace("hard_tanh", "tanh"),
+    "2 × 96": NETWORKS["tweets"],
+    "2 × 96, tanh": NETWORKS["tweets"].replace("hard_tanh", "tanh"),
+    "2 × 128": f"{SHARED} --units 128,128 --embedding 96 --dropout 0.3",
     "GRU, 1 × 64": f"{SHARED} --activation tanh --cell gru --units 64 --embedding 64 --dropout 0.3",
 }
 _ROWS, _ROUNDS = 400_000, 5

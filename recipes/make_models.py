@@ -29,7 +29,7 @@ from minilm.join import fingerprint, join, teacher_input
 
 HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
-STEPS = ("pretrain", "chain-thaw", "distill", "calibrate")
+STEPS = ("vectors", "pretrain", "distill", "calibrate")
 TEACHERS = ("mpnet", "minilm")
 
 #: The evaluation sets, labeled by people. The first and the last are never used for training. Nine in ten of
@@ -65,10 +65,10 @@ LABELED = ("--epochs", 48, "--patience", 3)
 SHARED = "--arch pairs --words 60000 --pairs 150000 --activation hard_tanh --text-rules tweets-3"
 #: Each model's network, as options of ``train``.
 NETWORKS = {
-    "tweets": f"{SHARED} --units 128,128 --embedding 96 --dropout 0.3",
+    "tweets": f"{SHARED} --units 96,96 --embedding 96 --dropout 0.3",
     "tweets-small": f"{SHARED} --units 32 --embedding 32 --dropout 0.2",
 }
-VERSIONS = {"tweets": "2.0.0", "tweets-small": "2.0.0"}
+VERSIONS = {"tweets": "2.1.0", "tweets-small": "2.0.0"}
 
 
 class ModelBuilder:
@@ -182,22 +182,31 @@ class ModelBuilder:
         """
         network = network or NETWORKS[name].split()
         taught = self.taught()
+        network = [*network, *self._vectors(network)]
         model: Path | None = None
         if "pretrain" not in self.skip:
-            model = self._pretrained(name, network, taught)
-            if "chain-thaw" not in self.skip:
-                model = self._thawed(name, model, taught[0])
-        tag = self._skipped_suffix("pretrain", "chain-thaw")
+            model = self._pretrained(f"{name}/pretrained{self._skipped_suffix('vectors')}", network, taught)
+        tag = self._skipped_suffix("vectors", "pretrain")
         if "distill" not in self.skip:
             model = self._learned(f"{name}/distilled{tag}", network, model, taught, DISTILL)
-        elif model is None or "chain-thaw" in self.skip:
+        else:
             model = self._learned(f"{name}/labeled{tag}", network, model, taught[:1], LABELED)
         if "calibrate" not in self.skip:
-            tag = self._skipped_suffix("pretrain", "chain-thaw", "distill")
+            tag = self._skipped_suffix("vectors", "pretrain", "distill")
             model = self._calibrated(f"{name}/calibrated{tag}", model)
         return self._exported(f"{name}/bundle{self._skipped_suffix(*STEPS)}", name, model)
 
-    def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
+    def _vectors(self, network: Sequence[str]) -> list[str]:
+        """Return the options of ``train`` that start words from a teacher's vectors."""
+        if "vectors" in self.skip:
+            return []
+        from mpnet.initial import VECTORS, initial_vectors
+
+        width = int(network[network.index("--embedding") + 1])
+        vectors, words = initial_vectors(VECTORS, width, self.build / "vectors")
+        return ["--embeddings", str(vectors), "--embeddings-words", str(words)]
+
+    def _pretrained(self, folder: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
         """Train on Sentiment140's two labels, with words and pairs of the first teacher's texts, too."""
         others = [
             path
@@ -206,21 +215,11 @@ class ModelBuilder:
         ]
         texts = [part for path in others for part in ("--vocabulary-text", path)]
         return self.step(
-            f"{name}/pretrained",
+            folder,
             lambda output: [
                 *("train", self.data / "sentiment140/train.parquet", "--output", output),
                 *(*network, "--epochs", 1),
                 *("--teacher", "sentiment140", "--teacher-weight", 0.7, *texts, *self.held_out()),
-            ],
-        )
-
-    def _thawed(self, name: str, start: Path, labeled: Path) -> Path:
-        """Fine-tune on three labels from people: the head, then each layer alone, then all (chain-thaw)."""
-        return self.step(
-            f"{name}/thawed",
-            lambda output: [
-                *("fine-tune", start, labeled, "--output", output, "--thaw", "chain", "--labels", LABELS),
-                *("--batch-size", 256, "--learning-rate", 1e-3, "--validation", 0.04, *self.held_out()),
             ],
         )
 

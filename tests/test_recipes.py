@@ -251,6 +251,67 @@ def test_transfer_set_excludes_evaluation_tweets(
         (tmp_path / "more/mixed.parquet").unlink(missing_ok=True)  # what is done is not done again
 
 
+def test_finished_chunks_of_further_samples_are_used(
+    joining: ModuleType, transfer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, labels = tmp_path / "data.parquet", tmp_path / "labels"
+    pq.write_table(pa.table({"text": [f"tweet {number}" for number in range(9)]}), data)
+    digest = joining.fingerprint(data)
+    sources = {
+        "semeval": transfer.Source("data.parquet"),
+        "more_1": transfer.Source("data.parquet", drawn=3, part=1),
+        "more_2": transfer.Source("data.parquet", drawn=3, part=2),
+    }
+    rows = {"semeval": [0], "phrases": [1], "more_1": [2, 3, 4], "more_2": [5, 6, 7]}
+    chosen = [transfer.Tweets(name, data, digest, np.array(of)) for name, of in rows.items()]
+    taught = load("mpnet/taught.py")
+    monkeypatch.setattr(taught, "SOURCES", sources)
+    monkeypatch.setattr(taught, "transfer_set", lambda *_: chosen)
+    labels.mkdir()
+    for name in ("semeval", "phrases"):
+        write_shares(labels / f"{name}.teacher.parquet", rows[name], digest)
+    assert len(taught.taught(tmp_path, tmp_path / "first", labels)) == 2
+    write_shares(labels / "more_1.teacher.parquet", rows["more_1"], digest)
+    write_shares(labels / "more_2.00.teacher.parquet", rows["more_2"][:2], digest)
+    files = taught.taught(tmp_path, tmp_path / "second", labels)
+    found = [pq.ParquetFile(file).read()["text"].to_pylist() for file in files]
+    assert found[2:] == [["tweet 2", "tweet 3", "tweet 4"], ["tweet 5", "tweet 6"]]
+
+
+def test_samples_of_a_source_have_no_row_in_common(
+    transfer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "JUDGED", ())
+    pq.write_table(pa.table({"text": [f"tweet {number}" for number in range(8)]}), tmp_path / "one.parquet")
+    parts = {f"s_{part}": transfer.Source("one.parquet", drawn=3, part=part) for part in range(3)}
+    monkeypatch.setattr(transfer, "SOURCES", {"semeval": transfer.Source("one.parquet"), **parts})
+    found = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path, tmp_path / "work")}
+    assert [len(found[name]) for name in parts] == [3, 3, 2]
+    assert sorted(row for name in parts for row in found[name]) == list(range(8))
+
+
+def test_initial_vectors_keep_their_first_columns(tmp_path: Path) -> None:
+    initial = load("mpnet/initial.py")
+    vectors = np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32) * [6, 5, 4, 3, 2, 1]
+    words = [f"word{number}" for number in range(39)] + ["😀"]
+    initial.write_vectors(tmp_path / "vectors.npz", words, vectors)
+    numbers, names = initial.initial_vectors(tmp_path / "vectors.npz", 4, tmp_path / "work")
+    assert names.read_text("utf-8").splitlines() == words
+    found = np.load(numbers)
+    assert found.dtype == np.float32
+    expected = vectors[:, :4] * (0.1 / vectors[:, :4].std())
+    np.testing.assert_allclose(found, expected, atol=0.002)
+
+
+def test_stored_vectors_are_of_the_shipped_words(tmp_path: Path) -> None:
+    initial = load("mpnet/initial.py")
+    numbers, names = initial.initial_vectors(initial.VECTORS, 32, tmp_path)
+    words = names.read_text("utf-8").splitlines()
+    assert np.load(numbers).shape == (len(words), 32)
+    shipped = load_bundle("tweets").path / "vocabulary.txt"
+    assert ["<pad>", "<unk>", *words] == shipped.read_text("utf-8").splitlines()
+
+
 def test_phrases_are_counted_within_tweets(tmp_path: Path) -> None:
     phrases = load("mpnet/phrases.py")
     columns = [
@@ -326,7 +387,7 @@ def test_recipe_lists_its_inputs() -> None:
         text=True,
         check=True,
     )
-    assert "--skip {pretrain,chain-thaw,distill,calibrate}" in done.stdout
+    assert "--skip {vectors,pretrain,distill,calibrate}" in done.stdout
     environment = {**os.environ, "SENTSTREAM_DATA": str(ROOT / "nowhere")}
     refused = subprocess.run(
         [sys.executable, str(ROOT / "recipes/make_models.py")],

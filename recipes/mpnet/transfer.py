@@ -68,7 +68,7 @@ SOURCES = {
     "wework": Source("unlabelled/tweets.parquet", "wework_2019", 32_768),
     **{
         f"{DISTANT}_{part}": Source("sentiment140/train.parquet", drawn=100_000, part=part)
-        for part in range(1, 2)
+        for part in range(1, 15)
     },
 }
 

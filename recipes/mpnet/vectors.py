@@ -1,0 +1,86 @@
+"""The teacher's vectors of single words, from which students' word tables start.
+
+::
+
+    python recipes/mpnet/vectors.py --work build/mpnet
+
+A word's vector is the mean of the teacher's last states for the word alone, reduced to ``WIDTH`` numbers by a
+principal component analysis, as model2vec does (Tulkens and van Dongen 2024). The words are those of a
+vocabulary that ships. The output, ``vectors.npz``, has a byte per number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+sys.path.extend(str(Path(__file__).resolve().parents[2] / part) for part in ("recipes", ".", "train"))
+
+from mpnet.fetch import encoder_of
+from mpnet.initial import VECTORS, write_vectors
+from mpnet.teach import ADAPTER, STEPS, load, new_teacher
+from mpnet.tokens import Tokens
+from mpnet.tweets import batches
+
+from sentstream.text.vocabulary import SPECIAL
+
+WIDTH = 96
+VOCABULARY = Path(__file__).resolve().parents[2] / "sentstream/models/tweets/vocabulary.txt"
+#: What the text rules put in place of mentions and links.
+_READ_AS = {"@u": "@user", "@url": "http"}
+
+
+def reduced(states: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
+    """Return the first principal components, each divided by the root of its spread: ``[words, width]``.
+
+    Args:
+        states: ``float32[words, n]``.
+        width: Number of components.
+    """
+    centered = states - states.mean(axis=0)
+    spread, directions = np.linalg.eigh(np.cov(centered.T))
+    best = np.argsort(-spread)[:width]
+    components: npt.NDArray[np.float32] = centered @ directions[:, best] / spread[best] ** 0.25
+    return components.astype(np.float32)
+
+
+def main() -> None:
+    """Run with the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/mpnet"), help="the output folder of fetch.py"
+    )
+    parser.add_argument("--vocabulary", type=Path, default=VOCABULARY, help="the words, one per line")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    teacher = new_teacher(options.work)
+    if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
+        sys.exit(f"{ADAPTER} is not from the last step; run teach.py --step {STEPS} first")
+    teacher.merge()
+    teacher.head = torch.nn.Identity()
+    words = [word for word in options.vocabulary.read_text("utf-8").splitlines() if word not in SPECIAL]
+    tokens = Tokens(encoder_of(options.work), [_READ_AS.get(word, word) for word in words])
+    states = np.zeros((len(words), 768), np.float32)
+
+    def one(rows: npt.NDArray[np.int64]) -> None:
+        with torch.inference_mode():
+            states[rows] = teacher(tokens.batch(rows)).numpy()
+
+    with ThreadPoolExecutor(options.threads) as pool:
+        for _ in pool.map(one, batches(tokens.lengths, 1024, np.arange(len(words)))):
+            pass
+    write_vectors(VECTORS, words, reduced(states, WIDTH))
+    print(f"{VECTORS.name}: {len(words):,} words")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ sys.path.extend(str(Path(__file__).resolve().parents[2] / part) for part in ("re
 from minilm.join import fingerprint
 from mpnet.chunks import missing, write
 from mpnet.fetch import encoder_of
-from mpnet.teach import ADAPTER, STEPS, data_folder, load, new_teacher
+from mpnet.teach import ADAPTER, data_folder, finished_teacher
 from mpnet.tokens import Tokens, shares_of
 from mpnet.transfer import transfer_set
 from mpnet.tweets import read
@@ -48,10 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder, data = encoder_of(options.work), data_folder()
-    teacher = new_teacher(options.work)
-    if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
-        sys.exit(f"{ADAPTER} is not from the last step; run teach.py --step {STEPS} first")
-    teacher.merge()
+    teacher = finished_teacher(options.work)
     KEPT.mkdir(exist_ok=True)
     adapter = fingerprint(ADAPTER)
     for done, chunk in enumerate(missing(transfer_set(data, options.work), KEPT)):

@@ -72,6 +72,15 @@ def load(teacher: Teacher, adapter: Path) -> int:
     return step
 
 
+def finished_teacher(work: Path) -> Teacher:
+    """Return the teacher of the last step, ready for inference; exit if there is none."""
+    teacher = new_teacher(work)
+    if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
+        sys.exit(f"{ADAPTER} is not from the last step; run teach.py --step {STEPS} first")
+    teacher.merge()
+    return teacher
+
+
 def data_folder() -> Path:
     """Return the folder of the data; exit if it does not exist."""
     data = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))

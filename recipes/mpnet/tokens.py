@@ -39,18 +39,32 @@ class Tokens:
 
 
 def shares_of(forward: Callable[[torch.Tensor], torch.Tensor], tokens: Tokens, threads: int) -> Shares:
-    """Return probabilities, ``float32[rows, labels]``; each thread has its own batches.
+    """Return probabilities, ``float32[rows, labels]``.
 
     Args:
         forward: Token ids -> logits.
         tokens: The tweets.
         threads: Number of threads.
     """
-    result = np.zeros((len(tokens), len(LABELS)), np.float32)
+    return outputs_of(lambda ids: forward(ids).softmax(1), tokens, len(LABELS), threads)
+
+
+def outputs_of(
+    forward: Callable[[torch.Tensor], torch.Tensor], tokens: Tokens, width: int, threads: int
+) -> Shares:
+    """Return a network's outputs, ``float32[rows, width]``; each thread has its own batches.
+
+    Args:
+        forward: Token ids -> outputs.
+        tokens: The tweets.
+        width: Number of outputs.
+        threads: Number of threads.
+    """
+    result = np.zeros((len(tokens), width), np.float32)
 
     def one(rows: Rows) -> None:
         with torch.inference_mode():
-            result[rows] = forward(tokens.batch(rows)).softmax(1).numpy()
+            result[rows] = forward(tokens.batch(rows)).numpy()
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(one, batches(tokens.lengths, 1024, np.arange(len(tokens)))):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,11 @@ import torch
 
 sys.path.extend(str(Path(__file__).resolve().parents[2] / part) for part in ("recipes", ".", "train"))
 
+from mpnet import encoder
 from mpnet.fetch import encoder_of
 from mpnet.initial import VECTORS, write_vectors
-from mpnet.teach import ADAPTER, STEPS, load, new_teacher
-from mpnet.tokens import Tokens
-from mpnet.tweets import batches
+from mpnet.teach import finished_teacher
+from mpnet.tokens import Tokens, outputs_of
 
 from sentstream.text.vocabulary import SPECIAL
 
@@ -37,7 +36,7 @@ _READ_AS = {"@u": "@user", "@url": "http"}
 
 
 def reduced(states: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
-    """Return the first principal components, each divided by the root of its spread: ``[words, width]``.
+    """Return the first principal components, each over the root of its deviation: ``[words, width]``.
 
     Args:
         states: ``float32[words, n]``.
@@ -62,22 +61,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="number of threads")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    teacher = new_teacher(options.work)
-    if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
-        sys.exit(f"{ADAPTER} is not from the last step; run teach.py --step {STEPS} first")
-    teacher.merge()
+    teacher = finished_teacher(options.work)
     teacher.head = torch.nn.Identity()
     words = [word for word in options.vocabulary.read_text("utf-8").splitlines() if word not in SPECIAL]
     tokens = Tokens(encoder_of(options.work), [_READ_AS.get(word, word) for word in words])
-    states = np.zeros((len(words), 768), np.float32)
-
-    def one(rows: npt.NDArray[np.int64]) -> None:
-        with torch.inference_mode():
-            states[rows] = teacher(tokens.batch(rows)).numpy()
-
-    with ThreadPoolExecutor(options.threads) as pool:
-        for _ in pool.map(one, batches(tokens.lengths, 1024, np.arange(len(words)))):
-            pass
+    states = outputs_of(teacher, tokens, encoder.WIDTH, options.threads)
     write_vectors(VECTORS, words, reduced(states, WIDTH))
     print(f"{VECTORS.name}: {len(words):,} words")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -66,6 +66,7 @@ def network(layers: list[Layer], width: int, *, pairs: bool = True, sigmoid: boo
     return Network(lookup(pairs=pairs), (*layers, head))
 
 
+@cache
 def float_networks() -> dict[str, Network]:
     """Return cells, directions, pooling, activations, folded or not, with both kinds of tables."""
     networks: dict[str, Network] = {}
@@ -91,6 +92,7 @@ def float_networks() -> dict[str, Network]:
     return networks | folded | small
 
 
+@cache
 def int8_networks() -> dict[str, Network]:
     """Return networks with an int8 recurrence, over both kinds of tables."""
     networks: dict[str, Network] = {}

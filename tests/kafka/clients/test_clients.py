@@ -848,6 +848,18 @@ class TestGroup:
             member.consumer.close(leave=leave)
             wait_until(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
 
+    def test_closing_within_a_rebalance_leaves(self, connect: Connect, kafka: Any, topic: Any) -> None:
+        name, group = topic(2), new_name()
+        one, two = (Member(connect(**LONG), group, name, instance=each) for each in ("one", "two"))
+        both = one.consumer, two.consumer
+        members(one, two, until=lambda: [len(each.assignment()) for each in both] == [1, 1])
+        one.consumer.close()
+        time.sleep(2)  # librdkafka joins again in the background, and then waits for its callback
+        began = time.monotonic()
+        two.consumer.close()
+        assert time.monotonic() - began < 4
+        wait_until(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
+
     def test_closing_does_not_call_the_listener(self, client: Client, topic: Any) -> None:
         with joined(client, topic()) as member:
             member.calls.clear()

@@ -148,6 +148,7 @@ class ConfluentConsumer:
         self._open()
         self._forget_all(owned)
         # First: the old one might recover, join again with our group.instance.id, and fence its successor.
+        _run_callbacks(old[0])
         bounded(old.clear, self._patience.closing)
         if self._listener is not None:
             self._join()
@@ -560,12 +561,23 @@ class ConfluentConsumer:
         if self._leave is None:
             bounded(self._consumer.close, closing)
         else:
+            _run_callbacks(self._consumer)
             handle = [self._consumer]
             del self._consumer
             if bounded(handle.clear, closing) and leave and is_member:
                 bounded(self._leave, closing)
         if self._opened is not None:
             self._opened.close()
+
+
+def _run_callbacks(consumer: LibraryConsumer) -> None:
+    """Run the callbacks of a rebalance in progress, and drop all fetched messages.
+
+    librdkafka 2.16 never ends a handle that is destroyed while it waits for such a callback
+    (``rd_kafka_cgrp_try_terminate``): its main thread would take up a core as long as the process lives.
+    """
+    with contextlib.suppress(KafkaException, RuntimeError):
+        consumer.consume(_MOST, 0)
 
 
 def _note(committed: TopicPartition) -> str:

@@ -1,11 +1,13 @@
-"""What each step of a recipe contributes: the model made without it, evaluated on tweets labeled by people.
+"""What each part of a recipe contributes: the model made without it, evaluated on tweets labeled by people.
 
 ::
 
-    python recipes/ablate.py            # tweets; shares models with make_models.py
-    python recipes/ablate.py tweets-small
+    python recipes/ablate.py                # one more variant of tweets-small, some ten minutes
+    python recipes/ablate.py --variants 99  # all that have no figures yet
+    python recipes/ablate.py --variants 0   # only the table
 
-Prints a Markdown table, and writes its figures to ``ablation.json`` next to the models.
+A variant's figures are added to ``ablation.json`` as soon as it is done, so the work can be split over days
+and machines. Variants share their steps with each other and with ``make_models.py``.
 """
 
 from __future__ import annotations
@@ -14,21 +16,45 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from make_models import NETWORKS, STEPS, ModelBuilder, options_of
+from make_models import NETWORKS, STEPS, TEACHERS, VERSIONS, ModelBuilder, options_of
 
-#: Description of a variant -> the steps that it skips.
-VARIANTS: dict[str, Sequence[str]] = {
-    "from scratch, on people's labels": STEPS,
-    "+ word vectors": ("pretrain", "distill", "calibrate"),
-    "+ pre-training": ("distill", "calibrate"),
-    "+ distillation": ("calibrate",),
-    "+ calibration and int8: what ships": (),
-    "all but word vectors": ("vectors",),
-    "all but pre-training": ("pretrain",),
+MODEL = "tweets-small"
+FIGURES = Path(__file__).resolve().with_name("ablation.json")
+COMMON_SENSE = FIGURES.parents[1] / "tests/evaluation/common_sense.csv"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make the model.
+
+    Attributes:
+        skip: Steps that it leaves out.
+        teachers: The teachers that it learns from.
+        network: Options of ``train`` that replace the model's.
+    """
+
+    skip: Sequence[str] = ()
+    teachers: Sequence[str] = TEACHERS
+    network: Sequence[str] = ()
+
+
+VARIANTS = {
+    "everything: what ships": Variant(),
+    "no second teacher: MiniLM alone, as in versions 1": Variant(teachers=("minilm",)),
+    "no texts besides those that people labeled": Variant(("transfer",)),
+    "no teacher: people's labels alone": Variant(("distill",)),
+    "no initial word vectors": Variant(("vectors",)),
+    "no word pairs": Variant(network=("--pairs", "0")),
+    "no new text rules: those of versions 1": Variant(network=("--text-rules", "tweets")),
+    "no pre-training on emoticons": Variant(("pretrain",)),
+    "no calibration": Variant(("calibrate",)),
+    "no hard_tanh: tanh": Variant(network=("--activation", "tanh")),
+    "nothing of it: from scratch, on people's labels": Variant(STEPS),
 }
 
 
@@ -47,7 +73,20 @@ def judged(model: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
+def measured(variant: Variant, data: Path, build: Path) -> dict[str, dict[str, Any]]:
+    """Make a variant, and evaluate it on each set."""
+    alone = "" if variant.teachers == TEACHERS else "-".join(variant.teachers)
+    builder = ModelBuilder(data, build / alone, variant.skip, variant.teachers)
+    network = NETWORKS[MODEL].split()
+    for option, value in zip(variant.network[::2], variant.network[1::2], strict=True):
+        network[network.index(option) + 1] = value
+    tag = "".join(variant.network).replace("--", "-")
+    model = builder.make(f"{MODEL}{tag}", network)
+    files = builder.evaluation_files() | {"common sense": COMMON_SENSE}
+    return {name: judged(model, file) for name, file in files.items()}
+
+
+def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Format macro-recall, its 95 % interval and the calibration error as a Markdown table."""
     first = next(iter(results.values()))
     lines = [
@@ -65,23 +104,21 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    """Make the models, evaluate them, and print the table."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "model", nargs="?", default="tweets", choices=[*NETWORKS], help="the model; default tweets"
-    )
+    parser.add_argument("--variants", type=int, default=1, help="maximum number to add; default 1")
     options, data, build = options_of(parser)
-    results: dict[str, dict[str, dict[str, Any]]] = {}
-    for variant, skip in VARIANTS.items():
-        builder = ModelBuilder(data, build, skip)
-        model = builder.make(options.model)
-        results[variant] = {name: judged(model, file) for name, file in builder.evaluation_files().items()}
-        print(f"{variant}: {results[variant]}", flush=True)
-    text = json.dumps(results, indent=1) + "\n"
-    (build / options.model / "ablation.json").write_text(text, encoding="utf-8")
-    print(table(results))
+    version = f"{MODEL} {VERSIONS[MODEL]}"
+    known = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    if set(known) - {version}:
+        sys.exit(f"{FIGURES.name} is about {', '.join(known)}; remove it to measure {version}")
+    results = known.setdefault(version, {})
+    for name in [name for name in VARIANTS if name not in results][: options.variants]:
+        results[name] = measured(VARIANTS[name], data, build)
+        FIGURES.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(table({name: results[name] for name in VARIANTS if name in results}))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from minilm.join import fingerprint, join, teacher_input
 
 HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
-STEPS = ("vectors", "pretrain", "distill", "calibrate")
+STEPS = ("vectors", "pretrain", "transfer", "distill", "calibrate")
 TEACHERS = ("mpnet", "minilm")
 
 #: The evaluation sets, labeled by people. The first and the last are never used for training. Nine in ten of
@@ -54,12 +54,10 @@ CALIBRATED_ON = {
 }
 
 FITTING = ("--batch-size", 256, "--learning-rate", 1e-3, "--schedule", "cosine")
-#: Four epochs over the rows that the teachers labeled. ``LABELED`` is for the rows with labels alone, a
-#: seventeenth of them: at most about as many steps, with early stopping.
-DISTILL = (
-    *("--epochs", 4, "--patience", 0),
-    *("--teacher-columns", "teacher_", "--teacher-weight", 0.7, "--teacher-temperature", 1.5),
-)
+TEACHING = ("--teacher-columns", "teacher_", "--teacher-weight", 0.7, "--teacher-temperature", 1.5)
+#: Four epochs over the rows that the teachers labeled. ``LABELED`` is for those that people labeled, too, a
+#: small part of them: early stopping ends it.
+TAUGHT = ("--epochs", 4, "--patience", 0)
 LABELED = ("--epochs", 48, "--patience", 3)
 
 SHARED = "--arch pairs --words 60000 --pairs 150000 --activation hard_tanh --text-rules tweets-3"
@@ -68,7 +66,7 @@ NETWORKS = {
     "tweets": f"{SHARED} --units 96,96 --embedding 96 --dropout 0.3",
     "tweets-small": f"{SHARED} --units 32 --embedding 32 --dropout 0.2",
 }
-VERSIONS = {"tweets": "2.1.0", "tweets-small": "2.0.0"}
+VERSIONS = {"tweets": "2.2.0", "tweets-small": "2.1.0"}
 
 
 class ModelBuilder:
@@ -186,13 +184,11 @@ class ModelBuilder:
         model: Path | None = None
         if "pretrain" not in self.skip:
             model = self._pretrained(f"{name}/pretrained{self._skipped_suffix('vectors')}", network, taught)
-        tag = self._skipped_suffix("vectors", "pretrain")
-        if "distill" not in self.skip:
-            model = self._learned(f"{name}/distilled{tag}", network, model, taught, DISTILL)
-        else:
-            model = self._learned(f"{name}/labeled{tag}", network, model, taught[:1], LABELED)
+        teaching = () if "distill" in self.skip else TEACHING
+        rows, epochs = (taught[:1], LABELED) if self.skip & {"distill", "transfer"} else (taught, TAUGHT)
+        tag = self._skipped_suffix(*STEPS[:-1])
+        model = self._learned(f"{name}/learned{tag}", network, model, rows, (*epochs, *teaching))
         if "calibrate" not in self.skip:
-            tag = self._skipped_suffix("vectors", "pretrain", "distill")
             model = self._calibrated(f"{name}/calibrated{tag}", model)
         return self._exported(f"{name}/bundle{self._skipped_suffix(*STEPS)}", name, model)
 
@@ -246,14 +242,13 @@ class ModelBuilder:
     def _calibrated(self, folder: str, draft: Path | str) -> Path:
         return self.step(
             folder,
-            lambda output: ["calibrate", draft, *self.calibration_files(), "--output", output],
+            lambda output: ["calibrate", draft, *self.calibration_files(), "--balance", "--output", output],
             resumes=False,
         )
 
     def _exported(self, folder: str, name: str, model: Path) -> Path:
         """Export a model's bundle, with its evaluation."""
         evaluation_files = self.evaluation_files()
-        precision = "fp32" if self.skip else "int8"  # an ablation compares steps, without the effect of int8
         ships: Sequence[object] = ()
         if name in VERSIONS:
             ships = ("--model-version", VERSIONS[name], "--notes", HERE / f"cards/{name}.md")
@@ -261,7 +256,7 @@ class ModelBuilder:
             folder,
             lambda output: [
                 *("export-onnx", model, "--output", output),
-                *("--name", name, "--tables", "int8", "--precision", precision),
+                *("--name", name, "--tables", "int8", "--precision", "int8"),
                 *ships,
                 *(
                     part

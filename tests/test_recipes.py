@@ -387,7 +387,7 @@ def test_recipe_lists_its_inputs() -> None:
         text=True,
         check=True,
     )
-    assert "--skip {vectors,pretrain,distill,calibrate}" in done.stdout
+    assert "--skip {vectors,pretrain,transfer,distill,calibrate}" in done.stdout
     environment = {**os.environ, "SENTSTREAM_DATA": str(ROOT / "nowhere")}
     refused = subprocess.run(
         [sys.executable, str(ROOT / "recipes/make_models.py")],

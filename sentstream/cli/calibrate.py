@@ -20,7 +20,7 @@ sentstream calibrate runs/mine validation.csv --output runs/calibrated
 
 sentstream calibrate tweets held-out.csv -o runs/calibrated --html page.html
 
-sentstream calibrate tweets news.csv games.csv --output runs/calibrated
+sentstream calibrate tweets news.csv games.csv --balance --output runs/calibrated
 """
 
 
@@ -44,14 +44,22 @@ def calibrate(
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance",
+            help="Also add an offset per label to the logits, so that labels that were rare in training are"
+            " predicted as readily as others. Raises macro-recall; changes labels.",
+        ),
+    ] = False,
     html: Html = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Calibrate a trained model: fit a temperature to labeled rows and divide its logits by it.
 
-    Changes the probabilities, never a label. Each file needs at least 100 rows with
-    labels that the model knows; other rows are left out and counted, as in evaluate.
+    Changes the probabilities; labels only with --balance. Each file needs at least 100
+    rows with labels that the model knows; others are left out and counted, as in evaluate.
 
     Several files from different domains give a temperature that generalizes: the result
     for each file is also measured at the temperature fitted to the others.
@@ -71,6 +79,7 @@ def calibrate(
             output,
             columns=Columns(text_column, label_column),
             labels=options.split_names(labels),
+            balance=balance,
             progress=progress,
         )
     for warning in result.warnings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
 from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from synthetic import write_synthetic
 
 pytest.importorskip("tensorflow")
@@ -45,16 +48,19 @@ from sentstream_train.measure.temperature import (
     FOLDS,
     HIGHEST,
     LOWEST,
+    Scaling,
     at_temperature,
     cross_validated,
+    fit_offsets,
+    fit_scaling,
     fit_temperature,
     is_at_bound,
     left_one_out,
 )
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
-from sentstream_train.report.calibration import calibration_page
-from sentstream_train.runs.calibrate import Calibrated, calibrate, with_temperature
+from sentstream_train.report.calibration import calibration_page, calibration_tables
+from sentstream_train.runs.calibrate import Calibrated, calibrate, scaled
 from sentstream_train.runs.fine_tune import fine_tune
 from sentstream_train.runs.train import train
 from sentstream_train.store.folder import RunFolder, whole_folder
@@ -222,15 +228,101 @@ class TestSets:
         parts = [drawn(200 + 100 * index, 2, true, index) for index, true in enumerate((0.7, 1.5, 3.0))]
         logits, truth = (np.concatenate(side) for side in zip(*parts, strict=True))
         sets = np.repeat([0, 1, 2], [200, 300, 400])
-        table, temperatures = left_one_out(logits, truth, sets)
+        table, scalings = left_one_out(logits, truth, sets)
+        temperatures = [one.temperature for one in scalings]
         turned = np.where(sets == 1, 1 - truth, truth)
-        after, others = left_one_out(logits, turned, sets)
+        after, changed = left_one_out(logits, turned, sets)
+        others = [one.temperature for one in changed]
         np.testing.assert_array_equal(after[sets == 1], table[sets == 1])
         assert others[1] == temperatures[1]
         assert others[0] != temperatures[0]
         assert temperatures[1] == fit_temperature(logits[sets != 1], truth[sets != 1], sets[sets != 1])
         np.testing.assert_array_equal(table[sets == 2], at_temperature(logits[sets == 2], temperatures[2]))
         assert temperatures[0] > temperatures[1] > temperatures[2]
+
+
+class TestBalance:
+    @given(st.integers(0, 10**6), st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))
+    @settings(max_examples=cases(5, 50), deadline=None)
+    def test_offsets_that_were_taken_away_are_found(self, seed: int, taken: list[float]) -> None:
+        """Labels are equally frequent; the model believes that they are not."""
+        logits, truth = drawn(6000, 3, 0.8, seed)
+        found = fit_offsets(logits - taken, truth)
+        assert found.mean() == pytest.approx(0, abs=1e-9)
+        np.testing.assert_allclose(found, taken - np.mean(taken), atol=0.15)
+        np.testing.assert_allclose(fit_offsets(logits - taken + 3, truth), found, atol=1e-3)
+        order = np.random.default_rng(seed).permutation(len(truth))
+        np.testing.assert_allclose(fit_offsets((logits - taken)[order], truth[order]), found, atol=1e-3)
+
+    def test_frequent_labels_and_large_sets_count_no_more(self) -> None:
+        (logits, truth), (others, of_others) = drawn(3000, 3, 1.0, 1), drawn(600, 3, 1.0, 2)
+        found = fit_offsets(logits, truth)
+        rare = truth == 2
+        more = np.concatenate((logits, *[logits[rare]] * 4)), np.concatenate((truth, *[truth[rare]] * 4))
+        np.testing.assert_allclose(fit_offsets(*more), found, atol=1e-3)
+        sets = np.repeat([5, 3], [3000, 600])
+        both = fit_offsets(np.concatenate((logits, others - [1, 0, 0])), np.append(truth, of_others), sets)
+        twice = np.concatenate((logits, *[others - [1, 0, 0]] * 5))
+        equal = fit_offsets(twice, np.append(truth, [of_others] * 5), np.repeat([0, 1], 3000))
+        np.testing.assert_allclose(both, equal, atol=1e-3)
+        assert 0.2 < both[0] - found[0] < 0.5
+
+    def test_a_label_that_a_set_lacks_does_not_count_there(self) -> None:
+        logits, truth = drawn(3000, 3, 1.0, 1)
+        two = truth < 2
+        sets = np.repeat([0, 1], [3000, int(two.sum())])
+        found = fit_offsets(np.concatenate((logits, logits[two])), np.append(truth, truth[two]), sets)
+        assert np.abs(found).max() < 1
+
+    def test_temperature_is_fitted_to_the_shifted_logits(self) -> None:
+        logits, truth = drawn(3000, 3, 1.7, 1)
+        found = fit_scaling(logits - [0.5, 0, 0], truth, balance=True)
+        assert found.temperature == fit_temperature(logits - [0.5, 0, 0] + found.offsets, truth)
+        np.testing.assert_array_equal(
+            found.probabilities(logits), at_temperature(logits + found.offsets, found.temperature)
+        )
+
+    @pytest.mark.parametrize("kind", ["SOFTMAX", "SIGMOID"])
+    def test_network_has_the_offsets(self, kind: str) -> None:
+        model: keras.Sequential = getattr(TestNetwork, kind)
+        rows = ids(30, 9 if kind == "SOFTMAX" else 0, [1, 4, 9], 3)
+        before = keras_probabilities(model, rows).astype(np.float64)
+        scaling = Scaling(0.5, (0.7, -0.3, -0.4)[: before.shape[1]])
+        after = keras_probabilities(scaled(model, scaling), rows)
+        np.testing.assert_allclose(after, scaling.probabilities(np.log(before)), atol=1e-5)
+
+    def test_run(self, run: Path, tmp_path: Path) -> None:
+        """One label in ten of the rows is positive; the model was trained on as many of both."""
+        table = pq.read_table(write_synthetic(tmp_path / "all.parquet", 900, seed=9))
+        positive = pc.equal(table["label"], "positive")
+        positives, negatives = table.filter(positive), table.filter(pc.invert(positive))
+        files = []
+        for name, count in (("few.parquet", 40), ("some.parquet", 90)):
+            part = pa.concat_tables([positives.slice(0, count), negatives])
+            labels = part["label"].to_pylist()
+            labels[::7] = ["negative"] * len(labels[::7])
+            files.append(tmp_path / name)
+            pq.write_table(part.set_column(1, "label", pa.array(labels)), files[-1])
+        found = calibrate(run, files, tmp_path / "balanced", balance=True)
+        entry = found.calibration
+        assert entry["method"] == "temperature scaling after an offset per label"
+        assert list(entry["offsets"]) == list(found.record.labels)
+        assert sum(entry["offsets"].values()) == pytest.approx(0, abs=1e-6)
+        assert found.record.metrics == {}  # of the labels as they were
+        for one in entry["files"]:
+            assert {"macro_recall", "ece"} <= set(one["before"]) & set(one["after"])
+        mean = np.mean([one["after"]["macro_recall"] for one in entry["files"]])
+        assert entry["after"]["macro_recall"] == pytest.approx(mean, abs=1e-5)
+        console = Console(file=io.StringIO(), width=200)
+        for part in calibration_tables(found.to_dict()):
+            console.print(part)
+        shown = console.file.getvalue()
+        assert "macro-recall" in shown
+        assert "(positive)" in shown
+        assert "labels do not change" not in calibration_page(found.to_dict())
+        card = export(found.folder.path, tmp_path / "bundle").bundle.card
+        assert "predicted as readily as others" in card
+        assert "macro-recall, before" in card
 
 
 class TestNetwork:
@@ -260,7 +352,7 @@ class TestNetwork:
         weights = [weight.copy() for weight in model.get_weights()]
         rows = ids(30, 9 if kind == "SOFTMAX" else 0, lengths, seed)
         before = keras_probabilities(model, rows).astype(np.float64)
-        after = keras_probabilities(with_temperature(model, temperature), rows)
+        after = keras_probabilities(scaled(model, Scaling(temperature)), rows)
         # Of probabilities, logarithms are logits: they differ by a number that all labels share.
         expected = at_temperature(np.log(np.maximum(before, 1e-30)), temperature)
         np.testing.assert_allclose(after, expected, atol=2e-5)
@@ -281,7 +373,7 @@ class TestNetwork:
         )
         rows = ids(30, 0, [1, 4, 9], 3)
         before = keras_probabilities(model, rows).astype(np.float64)
-        after = keras_probabilities(with_temperature(model, 0.1), rows)
+        after = keras_probabilities(scaled(model, Scaling(0.1)), rows)
         np.testing.assert_allclose(after, at_temperature(np.log(before), 0.1), atol=1e-5)
 
 
@@ -342,7 +434,7 @@ class TestRun:
     def test_overconfident_model(self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path) -> None:
         shutil.copytree(run, tmp_path / "sure")
         trained = open_trained(run)
-        with_temperature(trained.model, 0.25).save(tmp_path / "sure" / "model.keras")
+        scaled(trained.model, Scaling(0.25)).save(tmp_path / "sure" / "model.keras")
         found = calibrate(tmp_path / "sure", [rows], tmp_path / "new")
         expected = 4 * calibrated.calibration["temperature"]
         assert found.calibration["temperature"] == pytest.approx(expected, rel=1e-3)

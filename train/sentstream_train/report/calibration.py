@@ -12,10 +12,11 @@ from sentstream.markup import printable, tag
 from sentstream.report.page import Section, columns, figure, file_table, render_page, section, table, tiles
 from sentstream.report.words import Data, Facts, count, evaluation_rows, percent
 from sentstream_train.report.charts import reliability
-from sentstream_train.report.evaluation.rows import recalibration_rows
+from sentstream_train.report.evaluation.rows import offsets_words, recalibration_rows
 
 #: Column names of the table of files.
 FILE_HEAD = ("file", "rows", "temperature", "calibration error", "log loss")
+RECALL_HEAD = (*FILE_HEAD, "macro-recall")
 
 
 def calibration_page(data: Data) -> str:
@@ -30,8 +31,9 @@ def calibration_page(data: Data) -> str:
     shown = [(name, new, f"before: {old}") for name, old, new in recalibration_rows(before, after)]
     return render_page(
         f"Calibration of {data['model']['name']}",
-        f"The logits are divided by one temperature, fitted to {count(data['n'])} labeled rows"
-        f"{f' of {len(files)} files, weighted equally' if files else ''}; labels do not change.",
+        f"The logits are divided by one temperature{offsets_words(data)}, fitted to"
+        f" {count(data['n'])} labeled rows{f' of {len(files)} files, weighted equally' if files else ''}"
+        f"{'' if 'offsets' in data else '; labels do not change'}.",
         tiles([("temperature", f"{data['temperature']:.4f}", _confidence_note(data["temperature"])), *shown]),
         section(
             "Model and rows", columns(table((), _facts(data), (1,)), table((), evaluation_rows(data["rows"])))
@@ -71,7 +73,7 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
     files = data.get("files", ())
     tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
         ((), evaluation_rows(data["rows"])),
-        *([(FILE_HEAD, file_rows(files))] if files else []),
+        *([(file_head(files), file_rows(files))] if files else []),
         (("", "before", "after"), recalibration_rows(data["before"], data["after"])),
     ]
     for head, rows in tables:
@@ -84,13 +86,19 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
         yield table
         yield Text()
     yield Text(
-        f"temperature: {data['temperature']:.4f} ({_confidence_note(data['temperature'])}); "
+        f"temperature: {data['temperature']:.4f} ({_confidence_note(data['temperature'])})"
+        f"{offsets_words(data)}; "
         f"after: {data['after_is']}"
     )
 
 
+def file_head(files: Sequence[Data]) -> tuple[str, ...]:
+    """The column names of the table of files."""
+    return RECALL_HEAD if "macro_recall" in files[0]["after"] else FILE_HEAD
+
+
 def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
-    """The table rows of several files, with the columns of ``FILE_HEAD``."""
+    """The table rows of several files, with the columns of ``file_head``."""
     return [
         (
             one["name"],
@@ -98,6 +106,11 @@ def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
             f"{one['temperature']:.4f}",
             f"{100 * one['before']['ece']:.2f} → {percent(one['after']['ece'])}",
             f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}",
+            *(
+                [f"{100 * one['before']['macro_recall']:.1f} → {percent(one['after']['macro_recall'])}"]
+                if "macro_recall" in one["after"]
+                else []
+            ),
         )
         for one in files
     ]
@@ -111,7 +124,7 @@ def _each_file(files: Sequence[Data]) -> Section:
     rows = file_rows(files)
     return section(
         "Each file with the temperature of the others",
-        table(FILE_HEAD, rows),
+        table(file_head(files), rows),
         tag("p", note, class_="note"),
     )
 

@@ -1,10 +1,11 @@
-"""Calibrate a trained network with temperature scaling; the predicted labels do not change.
+"""Calibrate a trained network with temperature scaling, and balance its labels if wanted.
 
 A temperature fitted to one set of rows is right for rows of that kind. With several files, each file has
 the same weight, and each file's figures are measured at the temperature fitted to the other files.
 
 The weights of the last layer are divided by the temperature, so everything that runs the network, from
-export to a Kafka topic, gets calibrated probabilities without extra code.
+export to a Kafka topic, gets calibrated probabilities without extra code. The predicted labels do not change,
+unless offsets per label are added to its biases.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import keras
@@ -28,16 +30,17 @@ from sentstream_train.data.files import find_files, recorded_name
 from sentstream_train.data.labeled import LabeledData
 from sentstream_train.evaluate.baselines.run import places
 from sentstream_train.evaluate.judged import Judged, RowCounts, judge
-from sentstream_train.measure.metrics import Calibration, Labels, mean_calibration
+from sentstream_train.measure.metrics import Calibration, Floats, Labels, mean_calibration, measure
 from sentstream_train.measure.metrics import calibrate as calibrate_rows
 from sentstream_train.measure.temperature import (
     FEWEST,
     FOLDS,
     HIGHEST,
     LOWEST,
+    Scaling,
     at_temperature,
     cross_validated,
-    fit_temperature,
+    fit_scaling,
     is_at_bound,
     left_one_out,
 )
@@ -60,16 +63,18 @@ class OfFile:
     Attributes:
         name: The file's base name, unique among the files.
         n: Rows that were used.
-        temperature: The temperature fitted to the other files.
+        scaling: The temperature, and the offsets, fitted to the other files.
         before: The calibration of the original model.
-        after: The calibration at that temperature.
+        after: The calibration with that scaling.
+        macro_recalls: The macro-recall before and after; None if the labels do not change.
     """
 
     name: str
     n: int
-    temperature: float
+    scaling: Scaling
     before: Calibration
     after: Calibration
+    macro_recalls: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready data, rounded, without bins."""
@@ -77,8 +82,11 @@ class OfFile:
         return {
             "name": self.name,
             "n": self.n,
-            "temperature": self.temperature,
-            **{side: {key: figures[key] for key in FIGURES} for side, figures in sides.items()},
+            "temperature": self.scaling.temperature,
+            **with_recalls(
+                {side: {key: figures[key] for key in FIGURES} for side, figures in sides.items()},
+                self.macro_recalls,
+            ),
         }
 
 
@@ -123,6 +131,7 @@ def calibrate(
     *,
     columns: Columns = ANY_COLUMNS,
     labels: Sequence[str] | None = None,
+    balance: bool = False,
     progress: Progress | None = None,
 ) -> Calibrated:
     """Fit one temperature to labeled rows and write the calibrated network as a new run.
@@ -138,6 +147,8 @@ def calibrate(
         output: The new run's folder; it must not exist.
         columns: The columns of text and label.
         labels: Use only the rows with these labels; the model must have them.
+        balance: First add an offset per label to the logits, fitted so that in each file all labels have the
+            same weight; this changes predicted labels.
         progress: Called after each chunk of rows.
 
     Raises:
@@ -155,11 +166,12 @@ def calibrate(
     _check_names(find_files(paths))
     before = open_trained(source)
     data, judged, rows = _score(before, paths, columns, labels, progress)
-    temperature, fitted = _fit(data, judged)
-    model = with_temperature(before.model, temperature)
+    scaling, fitted = _fit(data, judged, balance)
+    model = scaled(before.model, scaling)
     entry = {
-        "method": "temperature scaling",
-        "temperature": temperature,
+        "method": "temperature scaling after an offset per label" if balance else "temperature scaling",
+        "temperature": scaling.temperature,
+        **({"offsets": dict(zip(before.labels, scaling.offsets, strict=True))} if balance else {}),
         "n": len(judged),
         **fitted,
         "rows": rows.to_dict(),
@@ -201,46 +213,93 @@ def _score(
     return data, judged, rows
 
 
-def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
-    """The temperature, and the figures before and after as an entry of the record."""
+def _fit(data: LabeledData, judged: Judged, balance: bool) -> tuple[Scaling, dict[str, Any]]:
+    """The scaling, and the figures before and after as an entry of the record."""
     logits, truth = judged.probabilities.astype(np.float64), judged.truth
     uncalibrated = at_temperature(logits, 1.0)
+
+    def compare(
+        rows: npt.NDArray[np.bool_] | slice, calibrated: Floats
+    ) -> tuple[Calibration, Calibration, tuple[float, float] | None]:
+        true, first = truth[rows], judged.predicted[rows]
+        second = calibrated[rows].argmax(axis=1) if balance else first
+        names = [str(index) for index in range(logits.shape[1])]
+        recalls = tuple(measure(true, predicted, names).macro_recall for predicted in (first, second))
+        return (
+            calibrate_rows(true, first, uncalibrated[rows]),
+            calibrate_rows(true, second, calibrated[rows]),
+            (recalls[0], recalls[1]) if balance else None,
+        )
+
     if len(data.sources) == 1:
-        return fit_temperature(logits, truth), {
-            "before": calibrate_rows(truth, judged.predicted, uncalibrated).to_dict(),
-            "after": calibrate_rows(truth, judged.predicted, cross_validated(logits, truth)).to_dict(),
+        before, after, recalls = compare(slice(None), cross_validated(logits, truth, balance=balance))
+        sides = {"before": before.to_dict(), "after": after.to_dict()}
+        return fit_scaling(logits, truth, balance=balance), {
+            **with_recalls(sides, recalls),
             "after_is": f"cross-validated in {FOLDS} folds",
         }
     sets = data.file_of(judged.row)
-    calibrated, temperatures = left_one_out(logits, truth, sets)
+    calibrated, scalings = left_one_out(logits, truth, sets, balance=balance)
     found = []
-    for number, (file, temperature) in enumerate(zip(data.sources, temperatures, strict=True)):
+    for number, (file, scaling) in enumerate(zip(data.sources, scalings, strict=True)):
         of_file = sets == number
-        sides = [
-            calibrate_rows(truth[of_file], judged.predicted[of_file], table[of_file])
-            for table in (uncalibrated, calibrated)
-        ]
-        found.append(OfFile(file.name, int(of_file.sum()), temperature, *sides))
-    return fit_temperature(logits, truth, sets), {
+        before, after, recalls = compare(of_file, calibrated)
+        found.append(OfFile(file.name, int(of_file.sum()), scaling, before, after, recalls))
+    means = [one.macro_recalls for one in found if one.macro_recalls is not None]
+    sides = {
         "before": mean_calibration([one.before for one in found]).to_dict(),
         "after": mean_calibration([one.after for one in found]).to_dict(),
+    }
+    return fit_scaling(logits, truth, sets, balance=balance), {
+        **with_recalls(
+            sides, (fmean(one[0] for one in means), fmean(one[1] for one in means)) if means else None
+        ),
         "after_is": f"mean of {len(found)} files, each at the temperature that the others give",
         "files": [one.to_dict() for one in found],
     }
 
 
-def with_temperature(model: keras.Sequential, temperature: float) -> keras.Sequential:
-    """A copy of the network with its logits divided by a temperature.
+def with_recalls(
+    sides: dict[str, dict[str, Any]], macro_recalls: tuple[float, float] | None
+) -> dict[str, dict[str, Any]]:
+    """Add the macro-recall before and after, if there is one, to the figures before and after."""
+    if macro_recalls is None:
+        return sides
+    return {
+        side: {**figures, "macro_recall": round(recall, 6)}
+        for (side, figures), recall in zip(sides.items(), macro_recalls, strict=True)
+    }
+
+
+def scaled(model: keras.Sequential, scaling: Scaling) -> keras.Sequential:
+    """A copy of the network with its logits scaled.
 
     Args:
         model: A network that ends in ``Dense`` with softmax or one sigmoid.
-        temperature: Above 0. Above 1, it moves the probabilities closer together.
+        scaling: Its offsets, if any, are one per label, also for a sigmoid.
     """
-    scaled = keras.models.clone_model(model)
-    scaled.set_weights(model.get_weights())
-    head = _head(scaled)
-    head.set_weights([(weight / temperature).astype(np.float32) for weight in head.get_weights()])
-    return scaled
+    head = _head(model)
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer is head:
+            config["use_bias"] |= bool(scaling.offsets)
+        copied: keras.layers.Layer = type(layer).from_config(config)
+        return copied
+
+    changed = keras.models.clone_model(model, clone_function=copy)
+    kernel, *biases = head.get_weights()
+    if scaling.offsets:
+        offsets = np.asarray(scaling.offsets)
+        # A sigmoid is a softmax over 0 and its logit.
+        biases = [sum(biases, offsets[1:] - offsets[:1] if kernel.shape[1] == 1 else offsets)]
+    for mine, theirs in zip(changed.layers, model.layers, strict=True):
+        mine.set_weights(
+            [(weight / scaling.temperature).astype(np.float32) for weight in (kernel, *biases)]
+            if theirs is head
+            else theirs.get_weights()
+        )
+    return changed
 
 
 def _head(model: keras.Sequential) -> keras.layers.Dense:
@@ -315,7 +374,9 @@ def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:
         max_chars=before.text.max_chars,
         network=from_keras(before.model).describe(),
         vocabulary=VocabularySize.of(before.text.vocabulary),
-        metrics={
+        metrics={}
+        if "offsets" in entry
+        else {
             name: {key: figures[key] for key in _OF_LABELS if key in figures}
             for name, figures in before.metrics.items()
         },

@@ -207,26 +207,38 @@ def _calibration(calibration: Mapping[str, Any]) -> Iterator[str]:
     before, after = calibration["before"], calibration["after"]
     files = calibration.get("files", ())
     of_files = f" of {len(files)} files, each of which counts the same" if files else ""
+    offsets = calibration.get("offsets", {})
+    added = ", ".join(f"{value:+.4f} ({label})" for label, value in offsets.items())
+    first = (
+        f"So that labels that were rare in training are predicted as readily as others, {added} are added to"
+        " the logits ([Menon et al. 2021](https://arxiv.org/abs/2007.07314)). They are then"
+        if offsets
+        else "Its logits are"
+    )
     yield (
-        f"Its logits are divided by a temperature of {calibration['temperature']:.4f}, fitted to "
-        f"{calibration['n']:,} labeled rows{of_files} ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); "
-        f"the labels stay. On those rows, after: {calibration['after_is']}:"
+        f"{first} divided by a temperature of {calibration['temperature']:.4f}, fitted to "
+        f"{calibration['n']:,} labeled rows{of_files} ([Guo et al. 2017](https://arxiv.org/abs/1706.04599))"
+        f"{'' if offsets else '; the labels stay'}. On those rows, after: {calibration['after_is']}:"
     )
     yield ""
     yield "| | before | after |"
     yield "|---|---:|---:|"
-    for title, key in (("log loss", "log_loss"), ("calibration error", "ece"), ("Brier score", "brier")):
+    figures = {"macro_recall": "macro-recall", "log_loss": "log loss", "ece": "calibration error"}
+    for key, title in ({**figures, "brier": "Brier score"}).items():
+        if key not in after:
+            continue
         yield f"| {title} | {before[key]:.4f} | {after[key]:.4f} |"
     yield ""
     if files:
         yield (
             "| rows of | n | the others' temperature | calibration error, before | after"
-            " | log loss, before | after |"
+            f" | log loss, before | after |{' macro-recall, before | after |' if offsets else ''}"
         )
-        yield "|---|---:|---:|---:|---:|---:|---:|"
+        yield "|---|---:|---:|---:|---:|---:|---:|" + ("---:|---:|" if offsets else "")
+        keys = ("ece", "log_loss", *(["macro_recall"] if offsets else []))
         for one in files:
-            figures = (one[side][key] for key in ("ece", "log_loss") for side in ("before", "after"))
-            cells = (f"{one['n']:,}", f"{one['temperature']:.4f}", *(f"{figure:.4f}" for figure in figures))
+            numbers = (one[side][key] for key in keys for side in ("before", "after"))
+            cells = (f"{one['n']:,}", f"{one['temperature']:.4f}", *(f"{number:.4f}" for number in numbers))
             yield f"| `{_cell(one['name'])}` | {' | '.join(cells)} |"
         yield ""
     for source in calibration["data"]:

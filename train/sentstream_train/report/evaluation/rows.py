@@ -194,7 +194,9 @@ def versus_words(versus: Data, name: str) -> str:
 
 def recalibration_rows(before: Data, after: Data) -> list[tuple[str, str, str]]:
     """Rows of (figure, before, after) the temperature."""
+    recalls = [percent(side["macro_recall"]) for side in (before, after) if "macro_recall" in side]
     return [
+        *([("macro-recall", recalls[0], recalls[1])] if recalls else []),
         ("calibration error", percent(before["ece"]), percent(after["ece"])),
         ("log loss", f"{before['log_loss']:.4f}", f"{after['log_loss']:.4f}"),
         ("Brier score", f"{before['brier']:.4f}", f"{after['brier']:.4f}"),
@@ -204,9 +206,16 @@ def recalibration_rows(before: Data, after: Data) -> list[tuple[str, str, str]]:
 def own_calibration_words(calibration: Data) -> str:
     """A sentence about a judged model's own calibration."""
     return (
-        f"Calibrated with a temperature of {calibration['temperature']:.3f}, fitted to"
-        f" {count(calibration['n'])} rows; the figures are on those rows, after: {calibration['after_is']}."
+        f"Calibrated with a temperature of {calibration['temperature']:.3f}{offsets_words(calibration)},"
+        f" fitted to {count(calibration['n'])} rows; the figures are on those rows, after:"
+        f" {calibration['after_is']}."
     )
+
+
+def offsets_words(calibration: Data) -> str:
+    """The offsets of a calibration, to follow its temperature; empty if there are none."""
+    added = ", ".join(f"{value:+.2f} ({label})" for label, value in calibration.get("offsets", {}).items())
+    return f" after offsets of {added}" if added else ""
 
 
 def recalibration_words(recalibration: Data) -> str:

@@ -370,8 +370,8 @@ def test_temperature_is_fitted_to_unseen_rows(
     builder.recalibrate("tweets")
     calibrating, exporting = done
     assert calibrating[:2] == ["calibrate", "tweets"]
-    *files, option, output = calibrating[2:]
-    assert (option, output) == ("--output", str(tmp_path / "build/tweets/recalibrated"))
+    *files, balance, option, output = calibrating[2:]
+    assert (balance, option, output) == ("--balance", "--output", str(tmp_path / "build/tweets/recalibrated"))
     assert files[0] == str(data / making.VALIDATION)
     assert [Path(file).stem for file in files[1:]] == list(making.CALIBRATED_ON)
     for name, file in zip(making.CALIBRATED_ON.values(), files[1:], strict=True):

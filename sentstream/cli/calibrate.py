@@ -20,7 +20,7 @@ sentstream calibrate runs/mine validation.csv --output runs/calibrated
 
 sentstream calibrate tweets held-out.csv -o runs/calibrated --html page.html
 
-sentstream calibrate tweets news.csv games.csv --balance --output runs/calibrated
+sentstream calibrate tweets news.csv games.csv --balance -o runs/calibrated
 """
 
 

@@ -54,6 +54,7 @@ _MISSING = 3.0  # seconds until all brokers know a new topic
 _BACKOFF = 0.1  # seconds
 _DOWN = 5.0  # seconds without a broker before, and between, checks whether one can be reached
 _ASKING = 2.0  # seconds
+_CALLBACKS = 1.0  # seconds; while a commit hangs in another thread, they may hang, too
 _RECENT = 60.0  # seconds; longer than a session lasts by default
 
 
@@ -148,7 +149,6 @@ class ConfluentConsumer:
         self._open()
         self._forget_all(owned)
         # First: the old one might recover, join again with our group.instance.id, and fence its successor.
-        _run_callbacks(old[0])
         bounded(old.clear, self._patience.closing)
         if self._listener is not None:
             self._join()
@@ -548,10 +548,10 @@ class ConfluentConsumer:
     def close(self, *, leave: bool = True) -> None:
         """Close without calling the listener, within a few seconds.
 
-        A static member's handle is destroyed instead, which calls no callback either. A close would run the
-        callbacks of a rebalance in progress, and may end the group under them. librdkafka 2.16 then never
-        answers the call that gives the partitions up (``rd_kafka_cgrp_op_serve``), which the extension waits
-        for with the GIL held: no thread and no signal handler would ever run again.
+        A static member's handle is destroyed instead, after the callbacks of a rebalance in progress. A close
+        would run them itself, and may end the group under them. librdkafka 2.16 then never answers the call
+        that gives the partitions up (``rd_kafka_cgrp_op_serve``), which the extension waits for with the GIL
+        held: no thread and no signal handler would ever run again.
         """
         if self._closed:
             return
@@ -561,7 +561,7 @@ class ConfluentConsumer:
         if self._leave is None:
             bounded(self._consumer.close, closing)
         else:
-            _run_callbacks(self._consumer)
+            bounded(self._run_callbacks, _CALLBACKS)
             handle = [self._consumer]
             del self._consumer
             if bounded(handle.clear, closing) and leave and is_member:
@@ -569,15 +569,14 @@ class ConfluentConsumer:
         if self._opened is not None:
             self._opened.close()
 
+    def _run_callbacks(self) -> None:
+        """Run the callbacks of a rebalance in progress, and drop all fetched messages.
 
-def _run_callbacks(consumer: LibraryConsumer) -> None:
-    """Run the callbacks of a rebalance in progress, and drop all fetched messages.
-
-    librdkafka 2.16 never ends a handle that is destroyed while it waits for such a callback
-    (``rd_kafka_cgrp_try_terminate``): its main thread would take up a core as long as the process lives.
-    """
-    with contextlib.suppress(KafkaException, RuntimeError):
-        consumer.consume(_MOST, 0)
+        librdkafka 2.16 never ends a handle that is destroyed while it waits for such a callback
+        (``rd_kafka_cgrp_try_terminate``): its main thread would take up a core as long as the process lives.
+        """
+        with contextlib.suppress(KafkaException, RuntimeError):
+            self._consumer.consume(_MOST, 0)
 
 
 def _note(committed: TopicPartition) -> str:

@@ -434,7 +434,8 @@ class TestCommand:
                                                      by=["lang", "author.verified"]).to_dict()))  # fmt: skip
         assert page.stat().st_size < 1_500_000
         assert "Most" not in page.read_text("utf-8")
-        assert f"{data['scores']['figures']['value']:+.2f}" in page.read_text("utf-8")
+        value = f"{data['scores']['figures']['value']:+.2f}".replace("-", "−")
+        assert value in page.read_text("utf-8")
         assert sorted(path.name for path in tables.iterdir()) == [
             "by-1-lang.csv",
             "by-2-author.verified.csv",

@@ -35,6 +35,17 @@ FIRST = (
 )
 
 
+#: Other files whose tests take seconds each.
+SLOW = (
+    *("cli/test_doctor.py", "cli/test_models.py", "dataset/test_full_disk.py", "test_examples.py"),
+    *(
+        "test_make.py",
+        "test_shipped_int8.py",
+        "train/export/test_reference.py",
+        "train/inspect/test_inspection.py",
+    ),
+    *("train/report/test_picture.py", "cli/test_score_streams.py", "cli/test_main.py"),
+)
 #: What starts a broker or a store: its tests are slow, whatever they do.
 SERVERS = {"kafka", "local_kafka", "secure_kafka", "guarded", "s3", "azure"}
 
@@ -58,10 +69,11 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run long files first, marked as slow except the docs; keep the order otherwise."""
     rank = {ROOT / name: index for index, name in enumerate(FIRST)}
-    if gone := [path for path in rank if not path.is_file()]:
-        raise pytest.UsageError(f"tests/conftest.py puts files first that are not there: {gone}")
+    others = {ROOT / name for name in SLOW}
+    if gone := [path for path in (*rank, *others) if not path.is_file()]:
+        raise pytest.UsageError(f"tests/conftest.py names files that are not there: {gone}")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
-        long = item.path in rank and item.path.name != "test_docs.py"
+        long = item.path in others or (item.path in rank and item.path.name != "test_docs.py")
         if long or SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from make_models import NETWORKS, STEPS, TEACHERS, VERSIONS, ModelBuilder, options_of
+from make_models import NETWORKS, TEACHERS, VERSIONS, ModelBuilder, options_of
 
 MODEL = "tweets-small"
 FIGURES = Path(__file__).resolve().with_name("ablation.json")
@@ -49,12 +49,11 @@ VARIANTS = {
     "no texts besides those that people labeled": Variant(("transfer",)),
     "no teacher: people's labels alone": Variant(("distill",)),
     "no initial word vectors": Variant(("vectors",)),
+    "no calibration, no balanced labels": Variant(("calibrate",)),
+    "no pre-training on emoticons": Variant(("pretrain",)),
     "no word pairs": Variant(network=("--pairs", "0")),
     "no new text rules: those of versions 1": Variant(network=("--text-rules", "tweets")),
-    "no pre-training on emoticons": Variant(("pretrain",)),
-    "no calibration": Variant(("calibrate",)),
     "no hard_tanh: tanh": Variant(network=("--activation", "tanh")),
-    "nothing of it: from scratch, on people's labels": Variant(STEPS),
 }
 
 

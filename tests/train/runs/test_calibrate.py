@@ -324,6 +324,16 @@ class TestBalance:
         assert "predicted as readily as others" in card
         assert "macro-recall, before" in card
 
+    def test_too_few_rows_of_a_label(self, run: Path, tmp_path: Path) -> None:
+        table = pq.read_table(write_synthetic(tmp_path / "all.parquet", 600, seed=9))
+        positive = pc.equal(table["label"], "positive")
+        few = pa.concat_tables([table.filter(positive).slice(0, 19), table.filter(pc.invert(positive))])
+        pq.write_table(few, tmp_path / "few.parquet")
+        with pytest.raises(DataError, match=r"few.parquet: 19 rows with the label 'positive'.*too few"):
+            calibrate(run, [tmp_path / "few.parquet"], tmp_path / "out", balance=True)
+        assert not (tmp_path / "out").exists()
+        calibrate(run, [tmp_path / "few.parquet"], tmp_path / "out")
+
 
 class TestNetwork:
     SOFTMAX = build_model(NETWORK, words=30, pairs=9, classes=3, seed=2)

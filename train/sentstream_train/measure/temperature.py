@@ -22,6 +22,8 @@ LOWEST, HIGHEST = 0.05, 20.0
 FOLDS = 5
 #: With fewer rows, a fitted temperature mostly reflects the sample.
 FEWEST = 100
+#: The same for an offset, and the rows of one label.
+FEWEST_OF_LABEL = 20
 
 Sets: TypeAlias = npt.NDArray[np.int64]
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import sentstream
-from sentstream.errors import DataError, UsageError
+from sentstream.errors import DataError, UsageError, counted
 from sentstream.text import TextPath
 from sentstream_train.config import ANY_COLUMNS, Columns
 from sentstream_train.data.files import find_files, recorded_name
@@ -34,6 +34,7 @@ from sentstream_train.measure.metrics import Calibration, Floats, Labels, mean_c
 from sentstream_train.measure.metrics import calibrate as calibrate_rows
 from sentstream_train.measure.temperature import (
     FEWEST,
+    FEWEST_OF_LABEL,
     FOLDS,
     HIGHEST,
     LOWEST,
@@ -159,13 +160,16 @@ def calibrate(
         ModelFormatError: The model cannot be loaded safely.
         UsageError: The model does not have one of ``labels``.
         InputError: As ``read_labeled``.
-        DataError: A file has too few usable rows or only one label, or two files have the same name.
+        DataError: A file has too few usable rows or only one label; with ``balance``, too few rows of one of
+            its labels; or two files have the same name.
     """
     output = Path(output)
     check_free(output)
     _check_names(find_files(paths))
     before = open_trained(source)
     data, judged, rows = _score(before, paths, columns, labels, progress)
+    if balance:
+        _check_labels(data, judged, before.labels)
     scaling, fitted = _fit(data, judged, balance)
     model = scaled(before.model, scaling)
     entry = {
@@ -357,6 +361,19 @@ def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], la
                 f"{source.name}: all {len(of_file):,} rows have the label {labels[of_file[0]]!r}",
                 hint="a temperature needs rows with at least two labels",
             )
+
+
+def _check_labels(data: LabeledData, judged: Judged, labels: Sequence[str]) -> None:
+    """Raise if a file has too few rows of one of its labels, each of which has the same weight."""
+    files = data.file_of(judged.row)
+    for number, source in enumerate(data.sources):
+        for label, count in enumerate(np.bincount(judged.truth[files == number])):
+            if 0 < count < FEWEST_OF_LABEL:
+                raise DataError(
+                    f"{source.name}: {counted(int(count), 'row')} with the label {labels[label]!r} are too few"
+                    " to balance the labels",
+                    hint=f"give at least {FEWEST_OF_LABEL} of each label, or leave out --balance",
+                )
 
 
 def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:

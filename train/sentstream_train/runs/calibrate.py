@@ -370,8 +370,8 @@ def _check_labels(data: LabeledData, judged: Judged, labels: Sequence[str]) -> N
         for label, count in enumerate(np.bincount(judged.truth[files == number])):
             if 0 < count < FEWEST_OF_LABEL:
                 raise DataError(
-                    f"{source.name}: the label {labels[label]!r} has only {counted(int(count), 'row')}, too few"
-                    " to balance the labels",
+                    f"{source.name}: the label {labels[label]!r} has only {counted(int(count), 'row')},"
+                    " too few to balance the labels",
                     hint=f"give at least {FEWEST_OF_LABEL} of each label, or leave out --balance",
                 )
 

@@ -38,13 +38,8 @@ FIRST = (
 #: Other files whose tests take seconds each.
 SLOW = (
     *("cli/test_doctor.py", "cli/test_models.py", "dataset/test_full_disk.py", "test_examples.py"),
-    *(
-        "test_make.py",
-        "test_shipped_int8.py",
-        "train/export/test_reference.py",
-        "train/inspect/test_inspection.py",
-    ),
-    *("train/report/test_picture.py", "cli/test_score_streams.py", "cli/test_main.py"),
+    *("test_make.py", "test_shipped_int8.py", "train/export/test_reference.py", "cli/test_main.py"),
+    *("train/inspect/test_inspection.py", "train/report/test_picture.py", "cli/test_score_streams.py"),
 )
 #: What starts a broker or a store: its tests are slow, whatever they do.
 SERVERS = {"kafka", "local_kafka", "secure_kafka", "guarded", "s3", "azure"}

@@ -222,17 +222,18 @@ def _fit(data: LabeledData, judged: Judged, balance: bool) -> tuple[Scaling, dic
     logits, truth = judged.probabilities.astype(np.float64), judged.truth
     uncalibrated = at_temperature(logits, 1.0)
 
+    def recall(true: Labels, predicted: Labels) -> float:
+        return measure(true, predicted, [str(index) for index in range(logits.shape[1])]).macro_recall
+
     def compare(
         rows: npt.NDArray[np.bool_] | slice, calibrated: Floats
     ) -> tuple[Calibration, Calibration, tuple[float, float] | None]:
         true, first = truth[rows], judged.predicted[rows]
         second = calibrated[rows].argmax(axis=1) if balance else first
-        names = [str(index) for index in range(logits.shape[1])]
-        recalls = tuple(measure(true, predicted, names).macro_recall for predicted in (first, second))
         return (
             calibrate_rows(true, first, uncalibrated[rows]),
             calibrate_rows(true, second, calibrated[rows]),
-            (recalls[0], recalls[1]) if balance else None,
+            (recall(true, first), recall(true, second)) if balance else None,
         )
 
     if len(data.sources) == 1:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from figures import add_figures
 from make_models import NETWORKS, TEACHERS, VERSIONS, ModelBuilder, options_of
 
 MODEL = "tweets-small"
@@ -109,15 +110,11 @@ def main() -> None:
     )
     parser.add_argument("--variants", type=int, default=1, help="maximum number to add; default 1")
     options, data, build = options_of(parser)
-    version = f"{MODEL} {VERSIONS[MODEL]}"
-    known = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
-    if set(known) - {version}:
-        sys.exit(f"{FIGURES.name} is about {', '.join(known)}; remove it to measure {version}")
-    results = known.setdefault(version, {})
-    for name in [name for name in VARIANTS if name not in results][: options.variants]:
-        results[name] = measured(VARIANTS[name], data, build)
-        FIGURES.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(table({name: results[name] for name in VARIANTS if name in results}))
+    about = f"{MODEL} {VERSIONS[MODEL]}"
+    results = add_figures(
+        FIGURES, about, VARIANTS, options.variants, lambda name: measured(VARIANTS[name], data, build)
+    )
+    print(table(results))
 
 
 if __name__ == "__main__":

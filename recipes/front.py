@@ -13,7 +13,6 @@ and machines. Its speed is relative to the ``tweets`` that ships, file to file, 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from ablate import judged
+from figures import add_figures
 from make_models import NETWORKS, SHARED, ModelBuilder, options_of
 
 from benchmarks.machine import machine_line
@@ -75,7 +75,6 @@ def measured(name: str, builder: ModelBuilder) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in bundle.iterdir()),
         "quality": {title: judged(bundle, file) for title, file in builder.evaluation_files().items()},
         "speedup": {"median": median, "low": low, "high": high},
-        "compared_with": baseline(),
         "machine": machine_line(),
     }
 
@@ -138,8 +137,7 @@ def draw(figures: Mapping[str, Mapping[str, Any]], target: Path) -> None:
             [100 * mean_recall(one) for one in front],
         )
         axes.plot(speeds, recalls, "-", color="#5a6675", linewidth=1, zorder=0)
-        (compared,) = {one["compared_with"] for one in figures.values()}
-        axes.set_xlabel(f"speed, file to file; {compared} = 1")
+        axes.set_xlabel(f"speed, file to file; {baseline()} = 1")
         axes.set_ylabel("macro-recall, mean over the sets, %")
         axes.spines[["top", "right"]].set_visible(False)
         canvas.savefig(target, format="svg", metadata={"Date": None})
@@ -153,14 +151,8 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=1, help="maximum number to add; default 1")
     parser.add_argument("--draw", action="store_true", help="only draw the chart and print the table")
     options, data, build = options_of(parser)
-    figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
-    if others := {one["compared_with"] for one in figures.values()} - {baseline()}:
-        sys.exit(f"{FIGURES.name} has speeds compared with {', '.join(others)}; remove it to measure again")
-    if not options.draw:
-        builder = ModelBuilder(data, build)
-        for name in [name for name in CANDIDATES if name not in figures][: options.candidates]:
-            figures[name] = measured(name, builder)
-            FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    builder, limit = ModelBuilder(data, build), 0 if options.draw else options.candidates
+    figures = add_figures(FIGURES, baseline(), CANDIDATES, limit, lambda name: measured(name, builder))
     draw(figures, CHART)
     print(table(figures))
 

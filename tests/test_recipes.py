@@ -380,6 +380,18 @@ def test_temperature_is_fitted_to_unseen_rows(
     assert exporting[exporting.index("--model-version") + 1] == making.VERSIONS["tweets"]
 
 
+def test_figures_are_added_a_few_at_a_time(tmp_path: Path) -> None:
+    add, file = load("figures.py").add_figures, tmp_path / "figures.json"
+    assert add(file, "model 1", ["a", "b", "c"], 2, lambda name: {"made": name}) == {
+        "a": {"made": "a"},
+        "b": {"made": "b"},
+    }
+    again = add(file, "model 1", ["c", "b", "a"], 9, lambda name: {"made": f"{name} later"})
+    assert list(again.items()) == [("c", {"made": "c later"}), ("b", {"made": "b"}), ("a", {"made": "a"})]
+    with pytest.raises(SystemExit, match=r"figures.json is about model 1; remove it to measure model 2"):
+        add(file, "model 2", ["a"], 1, lambda name: {})
+
+
 def test_recipe_lists_its_inputs() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "recipes/make_models.py"), "--help"],

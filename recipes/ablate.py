@@ -1,5 +1,7 @@
 """What each part of a recipe contributes: the model made without it, evaluated on tweets labeled by people.
 
+Models are evaluated in fp32, before the export.
+
 ::
 
     python recipes/ablate.py                # one more variant of tweets-small, some ten minutes
@@ -45,13 +47,12 @@ class Variant:
 
 
 VARIANTS = {
-    "everything: what ships": Variant(),
+    "everything": Variant(),
     "no second teacher: MiniLM alone, as in versions 1": Variant(teachers=("minilm",)),
     "no texts besides those that people labeled": Variant(("transfer",)),
     "no teacher: people's labels alone": Variant(("distill",)),
     "no initial word vectors": Variant(("vectors",)),
     "no calibration, no balanced labels": Variant(("calibrate",)),
-    "no pre-training on emoticons": Variant(("pretrain",)),
     "no word pairs": Variant(network=("--pairs", "0")),
     "no new text rules: those of versions 1": Variant(network=("--text-rules", "tweets")),
     "no hard_tanh: tanh": Variant(network=("--activation", "tanh")),
@@ -81,7 +82,7 @@ def measured(variant: Variant, data: Path, build: Path) -> dict[str, dict[str, A
     for option, value in zip(variant.network[::2], variant.network[1::2], strict=True):
         network[network.index(option) + 1] = value
     tag = "".join(variant.network).replace("--", "-")
-    model = builder.make(f"{MODEL}{tag}", network)
+    model = builder.train(f"{MODEL}{tag}", network)
     files = builder.evaluation_files() | {"common sense": COMMON_SENSE}
     return {name: judged(model, file) for name, file in files.items()}
 

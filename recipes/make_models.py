@@ -5,7 +5,7 @@ A finished step is not rerun, and a killed one resumes where it was::
 
     python recipes/make_models.py                           # everything
     python recipes/make_models.py tweets                    # one model
-    python recipes/make_models.py tweets --skip pretrain    # without a step
+    python recipes/make_models.py tweets --skip transfer    # without a step
     python recipes/make_models.py --recalibrate             # no training: recalibrate what ships
 
 The data is read from $SENTSTREAM_DATA; ``recipes/README.md`` lists what must be there. The teachers' labels
@@ -29,18 +29,16 @@ from minilm.join import fingerprint, join, teacher_input
 
 HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
-STEPS = ("vectors", "pretrain", "transfer", "distill", "calibrate")
+STEPS = ("vectors", "transfer", "distill", "calibrate")
 TEACHERS = ("mpnet", "minilm")
 
 #: The evaluation sets, labeled by people. The first and the last are never used for training. Nine in ten of
 #: the Kaggle tweets are also in Sentiment140, where emoticons labeled them.
 KAGGLE = "Kaggle tweet sentiment"
 VALIDATION = "semeval/validation.parquet"
-SETS = {
-    "SemEval-2017 validation": VALIDATION,
-    KAGGLE: "kaggle_tse/train.parquet",
-    "Sentiment140's official test": "sentiment140/test.parquet",
-}
+EMOTICONS = "sentiment140/train.parquet"
+OFFICIAL = {"Sentiment140's official test": "sentiment140/test.parquet"}
+SETS = {"SemEval-2017 validation": VALIDATION, KAGGLE: "kaggle_tse/train.parquet", **OFFICIAL}
 
 #: The sets that the temperature is fitted to besides the SemEval validation set, all with equal weight: other
 #: kinds of tweets, labeled by people, without rows used for training. Kept for evaluation are sets whose
@@ -65,8 +63,13 @@ SHARED = "--arch pairs --words 60000 --pairs 150000 --activation hard_tanh --tex
 NETWORKS = {
     "tweets": f"{SHARED} --units 96,96 --embedding 96 --dropout 0.3",
     "tweets-small": f"{SHARED} --units 32 --embedding 32 --dropout 0.2",
+    "sentiment140": f"{SHARED} --units 96,96 --embedding 96 --dropout 0.3",
 }
-VERSIONS = {"tweets": "2.2.0", "tweets-small": "2.1.0"}
+#: The network without pairs and pooling.
+SEED = "--arch seed --words 60000 --text-rules tweets-3 --units 128,128 --embedding 96"
+#: The model with two labels, made after ``tweets``, from which it learns.
+BINARY = "sentiment140"
+VERSIONS = {"tweets": "2.3.0", "tweets-small": "2.2.0", "sentiment140": "2.0.0"}
 
 
 class ModelBuilder:
@@ -169,10 +172,15 @@ class ModelBuilder:
     def recalibrate(self, name: str) -> Path:
         """Fit a new temperature for the model that ships, change nothing else, and return the new bundle."""
         model = self._calibrated(f"{name}/recalibrated", name)
-        return self._exported(f"{name}/bundle-recalibrated", name, model)
+        return self._exported(f"{name}/bundle-recalibrated", name, model, self.evaluation_files())
 
     def make(self, name: str, network: Sequence[str] = ()) -> Path:
-        """Run all steps of one model; return its bundle.
+        """Run all steps of a model with three labels; return its bundle. For the arguments, see ``train``."""
+        folder = f"{name}/bundle{self._skipped_suffix(*STEPS)}"
+        return self._exported(folder, name, self.train(name, network), self.evaluation_files())
+
+    def train(self, name: str, network: Sequence[str] = ()) -> Path:
+        """Run all steps before the export; return the calibrated Keras model.
 
         Args:
             name: Its name, and that of its folder.
@@ -181,16 +189,56 @@ class ModelBuilder:
         network = network or NETWORKS[name].split()
         taught = self.taught()
         network = [*network, *self._vectors(network)]
-        model: Path | None = None
-        if "pretrain" not in self.skip:
-            model = self._pretrained(f"{name}/pretrained{self._skipped_suffix('vectors')}", network, taught)
         teaching = () if "distill" in self.skip else TEACHING
         rows, epochs = (taught[:1], LABELED) if self.skip & {"distill", "transfer"} else (taught, TAUGHT)
         tag = self._skipped_suffix(*STEPS[:-1])
-        model = self._learned(f"{name}/learned{tag}", network, model, rows, (*epochs, *teaching))
-        if "calibrate" not in self.skip:
-            model = self._calibrated(f"{name}/calibrated{tag}", model)
-        return self._exported(f"{name}/bundle{self._skipped_suffix(*STEPS)}", name, model)
+        fitting = ("--labels", LABELS, "--validation", 0.04, *FITTING, *epochs, *teaching, *self.held_out())
+        model = self.step(
+            f"{name}/learned{tag}", lambda output: ["train", *rows, "--output", output, *network, *fitting]
+        )
+        return model if "calibrate" in self.skip else self._calibrated(f"{name}/calibrated{tag}", model)
+
+    def make_binary(self, name: str, judge: Path) -> Path:
+        """Run all steps of the model that learns from emoticons; return its bundle.
+
+        Where a tweet shows no sign of the emoticon that its author chose, emoticons teach little. So the
+        model also learns the probabilities of three teachers: two networks trained on the emoticons, and a
+        model of three labels.
+
+        Args:
+            name: Its name, and that of its folder.
+            judge: The bundle of the model of three labels.
+        """
+        network = NETWORKS[name].split()
+        network = [*network, *self._vectors(network)]
+        drafts = [
+            self._on_emoticons(f"{name}/draft", network),
+            self._on_emoticons(f"{name}/draft-seed", [*SEED.split(), *self._vectors(SEED.split())]),
+        ]
+        taught = self.build / f"{name}/taught.parquet"
+        if not taught.exists():
+            write_two_labels(judge, self.data / EMOTICONS, taught)
+        teachers = [part for draft in drafts for part in ("--teacher", draft)]
+        model = self.step(
+            f"{name}/learned",
+            lambda output: [
+                *("train", taught, "--output", output, *network, "--epochs", 3, "--patience", 0),
+                *(*self.held_out(), *teachers, "--teacher-columns", "teacher_", "--teacher-weight", 0.75),
+            ],
+        )
+        return self._exported(
+            f"{name}/bundle", name, model, {one: self.data / file for one, file in OFFICIAL.items()}
+        )
+
+    def _on_emoticons(self, folder: str, network: Sequence[str]) -> Path:
+        """Train on Sentiment140's labels alone."""
+        return self.step(
+            folder,
+            lambda output: [
+                *("train", self.data / EMOTICONS, "--output", output, *network),
+                *("--epochs", 2, "--patience", 0, *self.held_out()),
+            ],
+        )
 
     def _vectors(self, network: Sequence[str]) -> list[str]:
         """Return the options of ``train`` that start words from a teacher's vectors."""
@@ -202,43 +250,6 @@ class ModelBuilder:
         vectors, words = initial_vectors(VECTORS, width, self.build / "vectors")
         return ["--embeddings", str(vectors), "--embeddings-words", str(words)]
 
-    def _pretrained(self, folder: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
-        """Train on Sentiment140's two labels, with words and pairs of the first teacher's texts, too."""
-        others = [
-            path
-            for path in taught
-            if path.parent == taught[0].parent and not path.name.startswith("sentiment140")
-        ]
-        texts = [part for path in others for part in ("--vocabulary-text", path)]
-        return self.step(
-            folder,
-            lambda output: [
-                *("train", self.data / "sentiment140/train.parquet", "--output", output),
-                *(*network, "--epochs", 1),
-                *("--teacher", "sentiment140", "--teacher-weight", 0.7, *texts, *self.held_out()),
-            ],
-        )
-
-    def _learned(
-        self,
-        folder: str,
-        network: Sequence[str],
-        start: Path | None,
-        rows: Sequence[Path],
-        options: Sequence[object],
-    ) -> Path:
-        """Train on three labels, all layers at once."""
-        fitting = [*("--labels", LABELS, "--validation", 0.04), *FITTING, *options, *self.held_out()]
-        if start is None:
-            return self.step(folder, lambda output: ["train", *rows, "--output", output, *network, *fitting])
-        return self.step(
-            folder,
-            lambda output: [
-                *("fine-tune", start, *rows, "--output", output, "--thaw", "all", "--layer-decay", 1),
-                *fitting,
-            ],
-        )
-
     def _calibrated(self, folder: str, draft: Path | str) -> Path:
         return self.step(
             folder,
@@ -246,9 +257,8 @@ class ModelBuilder:
             resumes=False,
         )
 
-    def _exported(self, folder: str, name: str, model: Path) -> Path:
+    def _exported(self, folder: str, name: str, model: Path, evaluation_files: Mapping[str, Path]) -> Path:
         """Export a model's bundle, with its evaluation."""
-        evaluation_files = self.evaluation_files()
         ships: Sequence[object] = ()
         if name in VERSIONS:
             ships = ("--model-version", VERSIONS[name], "--notes", HERE / f"cards/{name}.md")
@@ -298,6 +308,40 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
         print(f"{output.name}: {len(rows):,} rows of {data} that are in none of {names}", flush=True)
 
 
+def write_two_labels(model: Path, data: Path, output: Path) -> None:
+    """Write a file's rows with a model's probabilities of negative and positive, neutral left out.
+
+    Args:
+        model: A bundle with these labels.
+        data: The rows, with a column ``text``.
+        output: Where they are written, with the columns ``teacher_negative`` and ``teacher_positive``.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    import sentstream
+
+    scorer = sentstream.load(str(model))
+    temporary = output.with_suffix(".new")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    source = pq.ParquetFile(data)
+    columns = [name for name in ("text", "label", "user") if name in source.schema_arrow.names]
+    writer: pq.ParquetWriter | None = None
+    for batch in source.iter_batches(100_000, columns=columns):
+        scored = scorer.score_batch(batch)
+        negative, positive = (scored[f"sentiment_prob_{label}"] for label in ("negative", "positive"))
+        share = pc.divide(positive, pc.add(negative, positive))
+        table = pa.Table.from_batches([batch])
+        table = table.append_column("teacher_negative", pc.subtract(pa.scalar(1, pa.float32()), share))
+        table = table.append_column("teacher_positive", share)
+        writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer:
+        writer.close()
+    os.replace(temporary, output)
+
+
 def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
     """Parse the arguments; return them with the folders of the data and of the steps."""
     parser.add_argument("--build", type=Path, default=HERE.parent / "build/models")
@@ -326,10 +370,18 @@ def main() -> None:
     )
     parser.add_argument("--teacher", choices=TEACHERS, help="learn from this teacher only; default: both")
     options, data, build = options_of(parser)
+    if options.recalibrate:
+        options.models = options.models or [name for name in NETWORKS if name != BINARY]
+        if BINARY in options.models:
+            parser.error(f"{BINARY} has no calibration")
     teachers = (options.teacher,) if options.teacher else TEACHERS
     builder = ModelBuilder(data, build / (options.teacher or ""), options.skip, teachers)
     for name in options.models or NETWORKS:
-        print(f"{name}: {(builder.recalibrate if options.recalibrate else builder.make)(name)}")
+        if name == BINARY:
+            made = builder.make_binary(name, builder.make("tweets"))
+        else:
+            made = (builder.recalibrate if options.recalibrate else builder.make)(name)
+        print(f"{name}: {made}")
 
 
 if __name__ == "__main__":

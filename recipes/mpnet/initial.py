@@ -27,6 +27,12 @@ def write_vectors(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floa
     np.savez_compressed(path, words=text, vectors=np.rint(vectors / scale).astype(np.int8), scale=scale)
 
 
+def stored_words(path: Path) -> list[str]:
+    """Return the words of stored vectors."""
+    with np.load(path) as stored:
+        return str(stored["words"].tobytes(), "utf-8").split("\n")
+
+
 def initial_vectors(path: Path, width: int, folder: Path) -> tuple[Path, Path]:
     """Write the first columns of stored vectors as a ``.npy`` and its words; return both files.
 

@@ -5,8 +5,8 @@
     python recipes/mpnet/vectors.py --work build/mpnet
 
 A word's vector is the mean of the teacher's last states for the word alone, reduced to ``WIDTH`` numbers by a
-principal component analysis, as model2vec does (Tulkens and van Dongen 2024). The words are those of a
-vocabulary that ships. The output, ``vectors.npz``, has a byte per number.
+principal component analysis, as model2vec does (Tulkens and van Dongen 2024). The output, ``vectors.npz``,
+has a byte per number; its words are kept unless others are given.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ sys.path.extend(str(Path(__file__).resolve().parents[2] / part) for part in ("re
 
 from mpnet import encoder
 from mpnet.fetch import encoder_of
-from mpnet.initial import VECTORS, write_vectors
+from mpnet.initial import VECTORS, stored_words, write_vectors
 from mpnet.teach import finished_teacher
 from mpnet.tokens import Tokens, outputs_of
 
 from sentstream.text.vocabulary import SPECIAL
 
 WIDTH = 96
-VOCABULARY = Path(__file__).resolve().parents[2] / "sentstream/models/tweets/vocabulary.txt"
 #: What the text rules put in place of mentions and links.
 _READ_AS = {"@u": "@user", "@url": "http"}
 
@@ -57,13 +56,18 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("build/mpnet"), help="the output folder of fetch.py"
     )
-    parser.add_argument("--vocabulary", type=Path, default=VOCABULARY, help="the words, one per line")
+    parser.add_argument(
+        "--vocabulary", type=Path, help="the words, one per line; default: those in vectors.npz"
+    )
     parser.add_argument("--threads", type=int, default=2, help="number of threads")
     options = parser.parse_args()
     torch.set_num_threads(1)
     teacher = finished_teacher(options.work)
     teacher.head = torch.nn.Identity()
-    words = [word for word in options.vocabulary.read_text("utf-8").splitlines() if word not in SPECIAL]
+    words = stored_words(VECTORS)
+    if options.vocabulary:
+        lines = options.vocabulary.read_text("utf-8").splitlines()
+        words = [word for word in lines if word not in SPECIAL]
     tokens = Tokens(encoder_of(options.work), [_READ_AS.get(word, word) for word in words])
     states = outputs_of(teacher, tokens, encoder.WIDTH, options.threads)
     write_vectors(VECTORS, words, reduced(states, WIDTH))

@@ -3,7 +3,7 @@
 The reference is computed from the rows that were held out of the bundle's last training. They are drawn again
 from the same files, as its config says::
 
-    python recipes/complete_reference.py sentiment140 $SENTSTREAM_DATA/sentiment140/train.parquet
+    python recipes/complete_reference.py my-bundle rows.parquet --without held-out.parquet
 
 Only ``config.json`` and its line in ``SHA256SUMS`` change, and with them the digest, which covers every file.
 The files' fingerprints and the row counts of every step of the split prove that the rows are the same.

@@ -498,7 +498,7 @@ class TestCompleteCard:
         assert "| Made of thin air | 90 |" in after.card
         assert "### Made of thin air" in after.card
         assert after.card.endswith("- yours\n")
-        assert "held out in training (Keras) | 31,191 | 84.89 % | 84.5–85.3 |" in after.card
+        assert "held out in training (Keras) | 29,977 | 83.97 % | 83.6–84.4 |" in after.card
         stamp = (copy / "README.md").stat().st_ino
         assert script.complete(str(copy), notes, [f"Made of thin air={rows}"])[1].digest == after.digest
         assert (copy / "README.md").stat().st_ino == stamp
@@ -627,7 +627,7 @@ class TestCompleteReference:
         [
             ("tweets", "1,904 validation rows of semeval.taught.parquet"),
             ("tweets-small", "1,904 validation rows of semeval.taught.parquet"),
-            ("sentiment140", "31,191 validation rows of train.parquet"),
+            ("sentiment140", "29,977 validation rows of taught.parquet"),
         ],
     )
     def test_shipped_models_have_a_reference(self, name: str, of: str) -> None:

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.cuda
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/tweets.parquet"
 FLOAT, INT8 = float_networks(), int8_networks()
-SHIPPED = {"sentiment140": "float", "tweets": "int8", "tweets-small": "int8"}
+SHIPPED = ("sentiment140", "tweets", "tweets-small")
 CLOSE, STEP = 1e-4, 0.02
 Table = npt.NDArray[np.float32]
 
@@ -106,11 +106,10 @@ class TestParity:
         bundle = load_bundle(name)
         found, expected = both(bundle, tweets_of(bundle))
         moved = np.abs(found - expected).max(axis=1)
-        band = CLOSE if SHIPPED[name] == "float" else STEP
-        assert moved.max() < band
+        assert moved.max() < STEP
         assert moved.mean() < CLOSE
         assert np.median(moved) < 1e-6
-        assert_same_labels(found, expected, band)
+        assert_same_labels(found, expected, STEP)
 
     @pytest.mark.parametrize("name", SHIPPED)
     def test_parity_for_any_run_size(self, name: str) -> None:
@@ -120,8 +119,7 @@ class TestParity:
         expected = Session(bundle, "cuda").probabilities(encoded)
         for max_batch in (2, 100, 1000):
             found = Session(bundle, "cuda", max_batch).probabilities(encoded)
-            tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
-            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 class TestPlacement:
@@ -176,7 +174,6 @@ class TestThreads:
     @pytest.mark.parametrize("name", SHIPPED)
     def test_overlapping_runs_agree(self, name: str) -> None:
         """Up to the last bits: cuBLAS may choose another kernel while other streams are busy."""
-        tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
         bundle = load_bundle(name)
         session = Session(bundle, "cuda", remember=False)
         parts = [tweets_of(bundle)] + [
@@ -187,7 +184,7 @@ class TestThreads:
         with ThreadPoolExecutor(8) as pool:
             for _ in range(3):
                 for found, one in zip(pool.map(session.probabilities, parts), expected, strict=True):
-                    np.testing.assert_allclose(found, one, rtol=0, atol=tolerance)
+                    np.testing.assert_allclose(found, one, rtol=0, atol=1e-6)
 
 
 class TestCommands:

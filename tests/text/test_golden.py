@@ -88,9 +88,9 @@ def test_tokens_are_unchanged(rules: TextRules, expected: str) -> None:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("tweets", "4d74273f27fc870997dd8a94e6c9ed98"),
-        ("tweets-small", "4d74273f27fc870997dd8a94e6c9ed98"),
-        ("sentiment140", "67b8fe9ac0bfff5766d4a48ba2693978"),
+        ("tweets", "74c551b540f10758c1c16f43b6d047ff"),
+        ("tweets-small", "74c551b540f10758c1c16f43b6d047ff"),
+        ("sentiment140", "2d6f9cbfdf566fd34b5d6a567169d287"),
     ],
 )
 def test_ids_of_shipped_models_are_unchanged(model: str, expected: str) -> None:

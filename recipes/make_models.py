@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from minilm.join import fingerprint, join, teacher_input
+from minilm.join import fingerprint, join, teacher_input, write_rows
 
 HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
@@ -144,7 +144,7 @@ class ModelBuilder:
 
     def held_out(self) -> list[object]:
         """Return the options that keep the evaluation rows out of training."""
-        files = (VALIDATION, "sentiment140/test.parquet")
+        files = (VALIDATION, *OFFICIAL.values())
         return [part for file in files for part in ("--without", self.data / file)]
 
     def evaluation_files(self) -> dict[str, Path]:
@@ -155,7 +155,7 @@ class ModelBuilder:
             if name == KAGGLE:
                 unseen = self.build / "kaggle-outside.parquet"
                 if not unseen.exists():
-                    write_outside({self.data / file: unseen}, [self.data / "sentiment140/train.parquet"])
+                    write_outside({self.data / file: unseen}, [self.data / EMOTICONS])
                 found[f"{name}, outside Sentiment140"] = unseen
         return found
 
@@ -166,7 +166,7 @@ class ModelBuilder:
             for name, file in CALIBRATED_ON.items()
         }
         if not all(output.exists() for output in outputs.values()):
-            write_outside(outputs, [self.data / "sentiment140/train.parquet", *self.taught()])
+            write_outside(outputs, [self.data / EMOTICONS, *self.taught()])
         return [self.data / VALIDATION, *outputs.values()]
 
     def recalibrate(self, name: str) -> Path:
@@ -186,9 +186,8 @@ class ModelBuilder:
             name: Its name, and that of its folder.
             network: Options of ``train``; by default those of ``NETWORKS``.
         """
-        network = network or NETWORKS[name].split()
+        network = self._with_vectors(network or NETWORKS[name].split())
         taught = self.taught()
-        network = [*network, *self._vectors(network)]
         teaching = () if "distill" in self.skip else TEACHING
         rows, epochs = (taught[:1], LABELED) if self.skip & {"distill", "transfer"} else (taught, TAUGHT)
         tag = self._skipped_suffix(*STEPS[:-1])
@@ -209,26 +208,25 @@ class ModelBuilder:
             name: Its name, and that of its folder.
             judge: The bundle of the model of three labels.
         """
-        network = NETWORKS[name].split()
-        network = [*network, *self._vectors(network)]
+        tag = self._skipped_suffix(*STEPS)
+        network = self._with_vectors(NETWORKS[name].split())
         drafts = [
-            self._on_emoticons(f"{name}/draft", network),
-            self._on_emoticons(f"{name}/draft-seed", [*SEED.split(), *self._vectors(SEED.split())]),
+            self._on_emoticons(f"{name}/draft{tag}", network),
+            self._on_emoticons(f"{name}/draft-seed{tag}", self._with_vectors(SEED.split())),
         ]
-        taught = self.build / f"{name}/taught.parquet"
+        taught = self.build / f"{name}/taught{tag}.parquet"
         if not taught.exists():
             write_two_labels(judge, self.data / EMOTICONS, taught)
         teachers = [part for draft in drafts for part in ("--teacher", draft)]
         model = self.step(
-            f"{name}/learned",
+            f"{name}/learned{tag}",
             lambda output: [
                 *("train", taught, "--output", output, *network, "--epochs", 3, "--patience", 0),
                 *(*self.held_out(), *teachers, "--teacher-columns", "teacher_", "--teacher-weight", 0.75),
             ],
         )
-        return self._exported(
-            f"{name}/bundle", name, model, {one: self.data / file for one, file in OFFICIAL.items()}
-        )
+        files = {title: self.data / file for title, file in OFFICIAL.items()}
+        return self._exported(f"{name}/bundle{tag}", name, model, files)
 
     def _on_emoticons(self, folder: str, network: Sequence[str]) -> Path:
         """Train on Sentiment140's labels alone."""
@@ -240,15 +238,15 @@ class ModelBuilder:
             ],
         )
 
-    def _vectors(self, network: Sequence[str]) -> list[str]:
-        """Return the options of ``train`` that start words from a teacher's vectors."""
+    def _with_vectors(self, network: Sequence[str]) -> list[str]:
+        """Return a network's options, with those that start its words from a teacher's vectors."""
         if "vectors" in self.skip:
-            return []
+            return [*network]
         from mpnet.initial import VECTORS, initial_vectors
 
         width = int(network[network.index("--embedding") + 1])
         vectors, words = initial_vectors(VECTORS, width, self.build / "vectors")
-        return ["--embeddings", str(vectors), "--embeddings-words", str(words)]
+        return [*network, "--embeddings", str(vectors), "--embeddings-words", str(words)]
 
     def _calibrated(self, folder: str, draft: Path | str) -> Path:
         return self.step(
@@ -287,7 +285,6 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from sentstream_train.config import DataConfig
     from sentstream_train.data.labeled import read_labeled
@@ -300,10 +297,7 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
     for number, (data, output) in enumerate(outputs.items()):
         rows = remaining.take(np.flatnonzero(files == number))
         label = pa.array(rows.labels).take(pa.array(rows.label))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = output.with_suffix(".new")
-        pq.write_table(pa.table({"text": rows.text, "label": label}), temporary, compression="zstd")
-        os.replace(temporary, output)
+        write_rows(pa.table({"text": rows.text, "label": label}), output)
         names = ", ".join(other.name for other in others)
         print(f"{output.name}: {len(rows):,} rows of {data} that are in none of {names}", flush=True)
 
@@ -322,24 +316,15 @@ def write_two_labels(model: Path, data: Path, output: Path) -> None:
 
     import sentstream
 
-    scorer = sentstream.load(str(model))
-    temporary = output.with_suffix(".new")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    source = pq.ParquetFile(data)
-    columns = [name for name in ("text", "label", "user") if name in source.schema_arrow.names]
-    writer: pq.ParquetWriter | None = None
-    for batch in source.iter_batches(100_000, columns=columns):
-        scored = scorer.score_batch(batch)
-        negative, positive = (scored[f"sentiment_prob_{label}"] for label in ("negative", "positive"))
-        share = pc.divide(positive, pc.add(negative, positive))
-        table = pa.Table.from_batches([batch])
-        table = table.append_column("teacher_negative", pc.subtract(pa.scalar(1, pa.float32()), share))
-        table = table.append_column("teacher_positive", share)
-        writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
-        writer.write_table(table)
-    if writer:
-        writer.close()
-    os.replace(temporary, output)
+    with pq.ParquetFile(data) as file:
+        rows = file.read(
+            columns=[name for name in ("text", "label", "user") if name in file.schema_arrow.names]
+        )
+    scored = sentstream.load(str(model)).score(rows)
+    negative, positive = (scored[f"sentiment_prob_{label}"] for label in ("negative", "positive"))
+    share = pc.divide(positive, pc.add(negative, positive))
+    rows = rows.append_column("teacher_negative", pc.subtract(pa.scalar(1, pa.float32()), share))
+    write_rows(rows.append_column("teacher_positive", share), output, group_rows=100_000)
 
 
 def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:

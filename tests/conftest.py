@@ -37,16 +37,11 @@ FIRST = (
 
 #: Other files whose tests take seconds each.
 SLOW = (
-    *("cli/test_doctor.py", "cli/test_models.py", "dataset/test_full_disk.py", "test_examples.py"),
-    *("test_make.py", "test_shipped_int8.py", "train/export/test_reference.py", "cli/test_main.py"),
-    *("train/inspect/test_inspection.py", "train/report/test_picture.py", "cli/test_score_streams.py"),
-    *(
-        "cli/test_completion.py",
-        "cli/test_row_bar.py",
-        "dataset/test_partitions.py",
-        "engines/test_duckdb.py",
-    ),
-    "train/network/test_quantized.py",
+    *("cli/test_completion.py", "cli/test_doctor.py", "cli/test_main.py", "cli/test_models.py"),
+    *("cli/test_row_bar.py", "cli/test_score_streams.py", "dataset/test_full_disk.py"),
+    *("dataset/test_partitions.py", "engines/test_duckdb.py", "test_examples.py", "test_make.py"),
+    *("test_shipped_int8.py", "train/export/test_reference.py", "train/inspect/test_inspection.py"),
+    *("train/network/test_quantized.py", "train/report/test_picture.py"),
 )
 #: What starts a broker or a store: its tests are slow, whatever they do.
 SERVERS = {"kafka", "local_kafka", "secure_kafka", "guarded", "s3", "azure"}

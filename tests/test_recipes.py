@@ -410,7 +410,7 @@ def test_two_labels_share_what_neutral_leaves(making: ModuleType, tmp_path: Path
     assert found["teacher_positive"].to_pylist()[2:] == [None, None]
 
 
-def test_binary_model_learns_from_emoticons_and_two_teachers(
+def test_binary_model_learns_from_emoticons_and_three_teachers(
     making: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data/sentiment140"
@@ -425,7 +425,7 @@ def test_binary_model_learns_from_emoticons_and_two_teachers(
     for words in drafting:
         assert words[:2] == ["train", str(data / "train.parquet")]
         assert "--teacher" not in words
-    assert learning[:2] == ["train", str(tmp_path / "build/sentiment140/taught.parquet")]
+    assert learning[:2] == ["train", str(tmp_path / "build/sentiment140/taught-no-vectors.parquet")]
     assert pq.read_schema(learning[1]).names[-2:] == ["teacher_negative", "teacher_positive"]
     assert [learning[at + 1] for at, word in enumerate(learning) if word == "--teacher"] == drafts
     for training in (*drafting, learning):

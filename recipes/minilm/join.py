@@ -69,10 +69,22 @@ def join(shares: Path, data: Path, output: Path, data_sha256: str | None = None)
         rows = rows.drop(["label"])
     for name, column in zip(labels.schema.names[1:], shares_of(labels).T, strict=True):
         rows = rows.append_column(name, pa.array(column))
-    temporary = output.with_suffix(".new")
-    pq.write_table(rows, temporary, compression="zstd")
-    os.replace(temporary, output)
+    write_rows(rows, output)
     return len(rows)
+
+
+def write_rows(rows: pa.Table, output: Path, group_rows: int | None = None) -> None:
+    """Write a Parquet file, atomically, and its folder.
+
+    Args:
+        rows: The rows.
+        output: The new file.
+        group_rows: Rows per row group; by default those of pyarrow.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_suffix(".new")
+    pq.write_table(rows, temporary, compression="zstd", row_group_size=group_rows)
+    os.replace(temporary, output)
 
 
 def main() -> None:

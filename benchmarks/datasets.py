@@ -3,7 +3,8 @@
 Figures are ratios within one run, or memory:
 
     killed      a run that is killed several times and resumed, compared with an uninterrupted one
-    small       many files of 200 rows, compared with the same rows in 10 files
+    small       many files of 200 rows, compared with the same rows in 10 files: as one run, and as two
+                shards at the same time
     done        seconds to find out that nothing is left to do, with many files
     many        files of 100,000 rows: memory, and the rows/s of all files compared with those of 10
     store       from an S3 server on this machine and back, compared with the disk; needs Go
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +114,25 @@ def killed(folder: Path, scale: int) -> dict[str, float]:
 def small(folder: Path, scale: int) -> dict[str, float]:
     """Compare many small files with the same rows in ten."""
     files = 10_000 // scale
-    ten = score(write(folder / "ten", 10, files * 20), folder / "a")
-    many = score(write(folder / "many", files, 200), folder / "b")
+    few, source = write(folder / "few", 10, files * 20), write(folder / "many", files, 200)
+    ten = score(few, folder / "a")
+    many = score(source, folder / "b")
+    start = time.perf_counter()
+    with ThreadPoolExecutor() as pool:
+        shards = [
+            pool.submit(score, source, folder / "c", "--shard", f"{number}/2", "--threads", "1")
+            for number in (1, 2)
+        ]
+        for shard in shards:
+            shard.result()
+    both = time.perf_counter() - start
     return {
         "files": files,
         "ten_s": ten["seconds"],
         "many_s": many["seconds"],
         "ratio": many["seconds"] / ten["seconds"],
         "ratio_cpu": many["cpu"] / ten["cpu"],
+        "ratio_two_shards": both / ten["wall"],
         "ten_mb": ten["peak_mb"],
         "many_mb": many["peak_mb"],
     }

@@ -21,11 +21,21 @@ from sentstream.dataset.meter import Meter, Metered, OnBytes
 from sentstream.dataset.outputs import opened
 from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress, Skipped
 from sentstream.dataset.report import NodeShare, Report
-from sentstream.dataset.small_files import SmallFiles
-from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_into, score_unit, write_unit
+from sentstream.dataset.small_files import Finished, Numbered, groups_of, score_group
+from sentstream.dataset.work import (
+    Encoded,
+    PartsOfFile,
+    Settings,
+    Unit,
+    assemble,
+    score_into,
+    score_unit,
+    write_encoded,
+)
 from sentstream.errors import InputError, OutputBusyError
 from sentstream.packed import Packed
 from sentstream.profile import OTHER, WRITE, Profile
+from sentstream.scorer.in_order import in_order
 from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
 from sentstream.storage.connect import limiting_retries
@@ -150,6 +160,7 @@ class Run:
             file.where,
             file.folders,
             file.partitions,
+            file.rows if len(file.pieces) == 1 else None,
         )
 
     def parts(self, file: PlannedFile) -> PartsOfFile | None:
@@ -272,28 +283,28 @@ class Run:
         """Score many files at a time, and write each to its own output."""
         plan = self.plan
         units = ((number, self.unit(file, file.pieces[0])) for number, file in files)
-        skip = None if plan.on_error == "fail" else self._skip_number
-        groups = SmallFiles(plan.scorer, units, skip, plan.held)
-        scored = plan.scorer.score_groups(groups, plan.model.threads, self._watch)
+
+        def score(group: list[Numbered], profile: Profile | None) -> list[Finished]:
+            return score_group(group, self.settings, plan.held, profile)
+
         clock = self._watch.clock() if self._watch else None
-        with contextlib.closing(scored):
-            for results in scored:
-                batches = iter(results)
-                for member in groups.members.popleft():
-                    self.begin(member.number, member.unit.name)
-                    of_file = list(itertools.islice(batches, member.batches))
-                    if clock:
-                        clock.enter(WRITE)
-                    entry = write_unit(
-                        member.unit, member.input, self.settings, commits, of_file, member.left_out
-                    )
-                    self._meter.begin(member.unit.size, None)
+        finished = in_order(groups_of(units), score, plan.model.threads, self._watch)
+        with contextlib.closing(finished):
+            for one in itertools.chain.from_iterable(finished):
+                self.begin(one.number, one.unit.name)
+                if clock:
+                    clock.enter(WRITE)
+                if isinstance(one.result, Encoded):
+                    entry = write_encoded(one.result, self.settings, commits)
+                    self._meter.begin(one.unit.size, None)
                     self.count(Tally.from_dict(entry.tally), entry.left_out)
                     self._meter.end()
-                    if clock:
-                        clock.enter(OTHER)
-        if groups.error is not None:
-            raise groups.error
+                elif isinstance(one.result, InputError):
+                    self._skip_number(one.number, one.result)
+                else:
+                    raise one.result
+                if clock:
+                    clock.enter(OTHER)
 
     def _skip_number(self, number: int, error: InputError) -> None:
         file = self.plan.files[number - 1]

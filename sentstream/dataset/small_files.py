@@ -1,11 +1,15 @@
-"""Score many small files in one batch: on its own, each would cost more than its rows."""
+"""Read, score and encode many small files in one step: on its own, each would cost more than its rows.
+
+A thread does all of it for a group of files, because a file takes many short steps, and threads that hand
+them to each other would mostly wait for the interpreter lock.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 
@@ -13,112 +17,150 @@ from sentstream.dataset.formats.api import Piece
 from sentstream.dataset.manifest.ledger import fingerprint
 from sentstream.dataset.manifest.records import Input
 from sentstream.dataset.pieces import read_rows
-from sentstream.dataset.work import Unit
-from sentstream.errors import InputError
-from sentstream.scorer import Scorer
+from sentstream.dataset.work import Encoded, Settings, Unit, encode_unit
+from sentstream.errors import InputError, OutputError
+from sentstream.profile import READ, WRITE, Profile
 from sentstream.storage.held import HeldFiles
 
 #: Files up to these sizes are scored together with others.
 SMALL_ROWS: Final = 8192
 SMALL_BYTES: Final = 2 << 20
-#: A group ends when it reaches either of these.
-_GROUP_ROWS: Final = 16_384
+#: A group ends when it reaches either of these: rows, or bytes to read.
+_GROUP_ROWS: Final = 32_768
 _GROUP_BYTES: Final = 8 << 20
+#: Bytes per row, if the number of rows is only known after reading.
+_ROW_BYTES: Final = 100
+#: Rows of a group are scored before there is more of them in memory, unless a single file has more.
+_TOGETHER_BYTES: Final = 8 << 20
+
+#: A file's number, from 1, and its unit of work.
+Numbered: TypeAlias = "tuple[int, Unit]"
 
 
 @dataclass(frozen=True)
-class Member:
-    """A file in a group.
+class Finished:
+    """The result of a small file.
 
     Attributes:
         number: The number that came with its unit.
         unit: Its unit of work.
-        input: The file as it was read.
-        batches: Number of the group's batches that are from this file.
-        left_out: Number of its rows that the filter excluded.
+        result: Its output, or why there is none: the file is invalid, or its rows cannot be written.
     """
 
     number: int
     unit: Unit
+    result: Encoded | InputError | OutputError
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a file to score."""
+
     input: Input
-    batches: int
+    batches: list[pa.RecordBatch]
     left_out: int
 
 
-class SmallFiles:
-    """An iterable of groups of rows from small files, of a size that is scored efficiently.
+def groups_of(units: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """Yield the files in groups of a size that is scored efficiently."""
+    group: list[Numbered] = []
+    rows = size = 0
+    for numbered in units:
+        group.append(numbered)
+        unit = numbered[1]
+        rows += unit.size // _ROW_BYTES if unit.rows is None else unit.rows
+        size += unit.size
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield group
+            group, rows, size = [], 0, 0
+    if group:
+        yield group
+
+
+def score_group(
+    group: Sequence[Numbered],
+    settings: Settings,
+    held: HeldFiles | None = None,
+    profile: Profile | None = None,
+) -> list[Finished]:
+    """Read, score and encode small files; thread-safe.
 
     Args:
-        scorer: The scorer that will score them.
-        units: The files, with their numbers.
-        skip: Called with an invalid file's number and error; by default such a file ends the iteration.
+        group: The files, with their numbers.
+        settings: Settings shared by all units.
         held: Contents of the files, kept from their inspection.
+        profile: Records how long each stage takes.
 
-    Attributes:
-        members: The files of each group that was yielded and not yet taken.
-        error: The error that ended the iteration, after all earlier groups.
+    Returns:
+        The result of each file, in order.
     """
+    clock = profile.clock() if profile else None
+    held = held or HeldFiles(0)
+    finished: list[Finished] = []
+    read: list[tuple[Numbered, _Rows | InputError]] = []
+    count = size = 0
+    for numbered, following in itertools.zip_longest(group, group[1:]):
+        if clock:
+            clock.enter(READ)
+        if following is not None:
+            held.prefetch(following[1].piece.file)
+        try:
+            rows = _read(numbered[1], settings, held)
+        except InputError as error:
+            read.append((numbered, error))
+            continue
+        read.append((numbered, rows))
+        count += sum(map(len, rows.batches))
+        size += sum(batch.nbytes for batch in rows.batches)
+        if count >= _GROUP_ROWS or size >= _TOGETHER_BYTES:
+            finished += _score(read, settings, profile)
+            read, count, size = [], 0, 0
+    if read:
+        finished += _score(read, settings, profile)
+    if clock:
+        clock.rest()
+    return finished
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        units: Iterable[tuple[int, Unit]],
-        skip: Callable[[int, InputError], None] | None = None,
-        held: HeldFiles | None = None,
-    ) -> None:
-        self._scorer, self._units, self._skip = scorer, units, skip
-        self._held = held or HeldFiles(0)
-        self.members: deque[list[Member]] = deque()
-        self.error: InputError | None = None
 
-    def __iter__(self) -> Iterator[list[pa.RecordBatch]]:
-        group: list[pa.RecordBatch] = []
-        members: list[Member] = []
-        rows = size = 0
-        units = iter(self._units)
-        following = next(units, None)
-        while following is not None:
-            (number, unit), following = following, next(units, None)
-            if following is not None:
-                self._held.prefetch(following[1].piece.file)
+def _read(unit: Unit, settings: Settings, held: HeldFiles) -> _Rows:
+    """Read the rows of a file to score."""
+    left_out = 0
+
+    def leave_out(count: int) -> None:
+        nonlocal left_out
+        left_out += count
+
+    file = held.take(unit.piece.file)
+    batches = read_rows(
+        settings.scorer,
+        replace(unit.piece, file=file),
+        batch_rows=_GROUP_ROWS,
+        where=unit.where,
+        folders=unit.folders,
+        left_out=leave_out,
+    )
+    return _Rows(fingerprint(file), list(batches), left_out)
+
+
+def _score(
+    read: Sequence[tuple[Numbered, _Rows | InputError]], settings: Settings, profile: Profile | None
+) -> Iterator[Finished]:
+    """Score rows of files together, and yield the result of each file."""
+    together = [batch for _, rows in read if isinstance(rows, _Rows) for batch in rows.batches]
+    scored = iter(settings.scorer.score_together(together, profile))
+    if profile:
+        profile.clock().enter(WRITE)
+    for (number, unit), rows in read:
+        result: Encoded | InputError | OutputError
+        if isinstance(rows, InputError):
+            result = rows
+        else:
+            of_file = [*itertools.islice(scored, len(rows.batches))]
             try:
-                input, batches, left_out = self._read(unit)
-            except InputError as error:
-                if self._skip is None:
-                    self.error = error
-                    break
-                self._skip(number, error)
-                continue
-            members.append(Member(number, unit, input, len(batches), left_out))
-            group += batches
-            rows += sum(map(len, batches))
-            size += sum(batch.nbytes for batch in batches)
-            if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
-                self.members.append(members)
-                yield group
-                group, members, rows, size = [], [], 0, 0
-        if members:
-            self.members.append(members)
-            yield group
-
-    def _read(self, unit: Unit) -> tuple[Input, list[pa.RecordBatch], int]:
-        """Return the file as it was read, its rows to score, and the number of excluded rows."""
-        left_out = 0
-
-        def leave_out(count: int) -> None:
-            nonlocal left_out
-            left_out += count
-
-        file = self._held.take(unit.piece.file)
-        batches = read_rows(
-            self._scorer,
-            replace(unit.piece, file=file),
-            batch_rows=_GROUP_ROWS,
-            where=unit.where,
-            folders=unit.folders,
-            left_out=leave_out,
-        )
-        return fingerprint(file), list(batches), left_out
+                result = encode_unit(unit, rows.input, settings, of_file, rows.left_out)
+            except (InputError, OutputError) as error:
+                result = error
+        yield Finished(number, unit, result)
 
 
 def is_small(size: int, rows: int | None, pieces: Sequence[Piece]) -> bool:

@@ -75,6 +75,7 @@ class Unit:
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
         partitions: The partitioning of the output; None if it is not partitioned.
+        rows: Number of rows; None if only known after reading to the end.
     """
 
     job: Job
@@ -88,6 +89,7 @@ class Unit:
     where: RowFilter | None = None
     folders: Mapping[str, pa.Scalar] = field(default_factory=dict)
     partitions: Partitions | None = None
+    rows: int | None = None
 
     @property
     def name(self) -> str:
@@ -98,6 +100,23 @@ class Unit:
     def size(self) -> int:
         """Approximate number of bytes to read."""
         return self.piece.size
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A small file that is scored and ready to be written.
+
+    Attributes:
+        unit: The whole file, and where it goes.
+        entry: Its entry, without the size and hash of its output.
+        data: The bytes of its output; None if the output is partitioned.
+        rows: Its scored rows, if the output is partitioned.
+    """
+
+    unit: Unit
+    entry: Entry
+    data: memoryview | None
+    rows: Sequence[Scored] = ()
 
 
 @dataclass(frozen=True)
@@ -184,44 +203,56 @@ def score_into(
         InputError: The file is invalid.
         OutputError: The output cannot be written.
     """
-    with _writer(out, unit, settings) as writer:
+    with naming(unit.name):
+        writing = _writer(out, unit, settings)
+    with writing as writer:
         return _score(writer, unit, settings, on_rows, profile)
 
 
-def write_unit(
-    unit: Unit,
-    input: Input,
-    settings: Settings,
-    commits: Commits,
-    scored: Sequence[Scored],
-    left_out: int,
-) -> Entry:
-    """Write the output of a small file whose rows are all scored.
+def encode_unit(
+    unit: Unit, input: Input, settings: Settings, scored: Sequence[Scored], left_out: int
+) -> Encoded:
+    """Encode the output of a small file whose rows are all scored; nothing is written yet.
 
     Args:
         unit: The whole file, and where it goes.
         input: The file as it was read.
         settings: Settings shared by all units.
-        commits: Gives outputs their final names.
         scored: Its scored rows.
         left_out: How many of its rows were excluded.
+
+    Raises:
+        InputError: The file has changed since it was found.
+        OutputWriteError: Its rows cannot be written in this format.
+    """
+    tallies = [one.tally for one in scored] or [settings.scorer.no_rows()]
+    unit.job.source.check()
+    entry = _entry(unit, sum(tallies[1:], tallies[0]), left_out, input)
+    if unit.partitions is not None:
+        return Encoded(unit, entry, None, scored)
+    return Encoded(unit, entry, _in_memory(unit, settings, scored))
+
+
+def write_encoded(encoded: Encoded, settings: Settings, commits: Commits) -> Entry:
+    """Write the output of a small file.
+
+    Args:
+        encoded: The output.
+        settings: Settings shared by all units.
+        commits: Gives outputs their final names.
 
     Returns:
         An entry with the counts of its rows; ``commits`` records the one with sizes and hashes.
 
     Raises:
-        InputError: The file has changed since it was found.
         OutputError: This output, or an earlier one, cannot be written.
     """
-    tallies = [one.tally for one in scored] or [settings.scorer.no_rows()]
-    tally = sum(tallies[1:], tallies[0])
-    unit.job.source.check()
-    entry = _entry(unit, tally, left_out, input)
+    unit, entry, data = encoded.unit, encoded.entry, encoded.data
     if unit.partitions is not None:
         with Scatter(unit.partitions) as scatter:
-            _write(scatter, unit, scored)
+            _write(scatter, unit, encoded.rows)
             return _gather(scatter, unit, settings, commits, entry)
-    data = _in_memory(unit, settings, scored)
+    assert data is not None
 
     def write() -> Entry:
         with _output(unit, settings) as out:
@@ -236,8 +267,9 @@ def _in_memory(unit: Unit, settings: Settings, scored: Sequence[Scored]) -> memo
     """Return a small output's bytes, collected in memory because writers make many small writes."""
     # pyarrow writes to its own kind of file without taking the GIL.
     data = pa.BufferOutputStream() if unit.layout == PARQUET else io.BytesIO()
-    with _writer(data, unit, settings) as writer:
-        _write(writer, unit, scored)
+    with naming(unit.name), _writer(data, unit, settings) as writer:
+        for one in scored:
+            writer.write(one.batch)
     return memoryview(data.getvalue()) if unit.layout == PARQUET else data.getbuffer()
 
 
@@ -306,7 +338,7 @@ def _score(
                 on_rows(scored.tally, 0)
         if clock:
             clock.enter(WRITE)
-        if unit.piece.apart:
+        with naming(unit.name):
             writer.end_group()
     if clock:
         clock.enter(OTHER)
@@ -335,8 +367,7 @@ def _writer(
 ) -> AbstractContextManager[RowWriter]:
     """Open the writer of an output, or of a part of it."""
     added = [one.name for one in settings.scorer.added_fields() if one.name in unit.schema.names]
-    with naming(unit.name):
-        return open_writer(out, unit.schema, unit.layout, added, settings.parquet)
+    return open_writer(out, unit.schema, unit.layout, added, settings.parquet)
 
 
 def _write(writer: RowWriter, unit: Unit, scored: Sequence[Scored]) -> None:

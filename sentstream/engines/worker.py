@@ -20,8 +20,8 @@ import pyarrow as pa
 from sentstream.bundle import load_bundle
 from sentstream.dataset.manifest.commits import Commits
 from sentstream.dataset.manifest.records import Entry
-from sentstream.dataset.small_files import SmallFiles
-from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_unit, write_unit
+from sentstream.dataset.small_files import groups_of, score_group
+from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_unit, write_encoded
 from sentstream.errors import (
     BundleNotFoundError,
     ClusterPathError,
@@ -29,6 +29,7 @@ from sentstream.errors import (
     InputError,
     OutOfMemoryError,
     OutputBusyError,
+    OutputError,
     SentstreamError,
     is_out_of_memory,
     naming,
@@ -190,16 +191,14 @@ def _small(
     skip: Callable[[int, InputError], None],
 ) -> None:
     """Score small files together, and write each one separately."""
-    small = [(index, unit) for index, unit in units if isinstance(unit, Unit)]
-    groups = SmallFiles(settings.scorer, small, skip)
-    for group in groups:
-        batches = iter(settings.scorer.score_together(group))
-        for member in groups.members.popleft():
-            scored = list(itertools.islice(batches, member.batches))
-            try:
-                write_unit(member.unit, member.input, settings, commits, scored, member.left_out)
-            except InputError as error:
-                skip(member.number, error)
+    small = ((index, unit) for index, unit in units if isinstance(unit, Unit))
+    for one in itertools.chain.from_iterable(score_group(group, settings) for group in groups_of(small)):
+        if isinstance(one.result, InputError):
+            skip(one.number, one.result)
+        elif isinstance(one.result, OutputError):
+            raise one.result
+        else:
+            write_encoded(one.result, settings, commits)
 
 
 def _large(

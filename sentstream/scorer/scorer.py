@@ -7,7 +7,7 @@ result depends only on its own text. With ``abstain``, labels below a threshold 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -391,17 +391,7 @@ class Scorer:
         Raises:
             InputError: As ``output_schema``; also any error that ``batches`` raises.
         """
-        yield from in_order(batches, self.score, threads, profile)
-
-    def score_groups(
-        self, groups: Iterable[Sequence[pa.RecordBatch]], threads: int, profile: Profile | None = None
-    ) -> Generator[list[Scored], None, None]:
-        """``score_together`` for a stream of groups, in ``threads`` threads; results come in order.
-
-        Raises:
-            InputError: As ``output_schema``; also any error that ``groups`` raises.
-        """
-        yield from in_order(groups, self.score_together, threads, profile)
+        yield from in_order(batches, self.score, threads, profile, size_of=lambda batch: int(batch.nbytes))
 
 
 def _joined(portions: list[npt.NDArray[Number]]) -> npt.NDArray[Number]:

@@ -41,13 +41,13 @@ class Draft:
         OSError: No permission, no space.
     """
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
+    def __init__(self, target: str | Path) -> None:
+        self._target = os.fspath(target)
         self._hidden: Path | None = None
         try:
-            self.file = _nameless(target.parent)
+            self.file = _nameless(os.path.dirname(self._target) or os.curdir)
         except OSError:
-            self.file, self._hidden = _named(target)
+            self.file, self._hidden = _named(Path(self._target))
 
     def publish(self, *, replace: bool, exclusive: bool) -> None:
         """Give the file its final name, atomically.
@@ -90,7 +90,7 @@ class Draft:
             with contextlib.suppress(OSError):
                 self._hidden.unlink(missing_ok=True)
 
-    def _linked(self, target: Path) -> bool:
+    def _linked(self, target: str | Path) -> bool:
         """Give the unnamed file a name; return whether the system allows it (linkat(2))."""
         try:
             # Without a descriptor Python calls link(2), which does not follow links. For an absolute path the
@@ -105,13 +105,14 @@ class Draft:
 
     def _hide(self) -> None:
         """Give the unnamed file a hidden name: a link cannot replace a file, but a rename can."""
-        name = hidden_name(self._target)
+        target = Path(self._target)
+        name = hidden_name(target)
         _lock(self.file)  # nobody else could have opened it until now
-        for directory in (_hidden_directory(self._target), self._target.parent):
+        for directory in (_hidden_directory(target), target.parent):
             if self._linked(directory / name):
                 self._hidden = directory / name
                 return
-        file, self._hidden = _named(self._target)
+        file, self._hidden = _named(target)
         with open(_open_path(self.file), "rb") as source:
             shutil.copyfileobj(source, file, 1 << 20)
         file.flush()
@@ -129,9 +130,8 @@ def remove_stale(targets: Collection[str | Path], directories: Iterable[str | Pa
     """
     whole = {Path(directory) for directory in directories}
     shelters: dict[Path, Path] = {}  # resolved once per directory, not per name
-    for target in map(Path, targets):
-        if target.parent not in shelters:
-            shelters[target.parent] = _outside(target)
+    for parent in {os.path.dirname(target) for target in targets}:
+        shelters[Path(parent)] = _outside(Path(parent))
     # Few drafts, if any, but possibly millions of targets.
     found = {
         directory: drafts
@@ -184,9 +184,9 @@ def _named(target: Path) -> tuple[BinaryIO, Path]:
     return file, hidden
 
 
-def _outside(target: Path) -> Path:
+def _outside(directory: Path) -> Path:
     """Return the directory that contains the data set: above any Hive folders (``key=value``) on the path."""
-    directory = target.parent.resolve()
+    directory = directory.resolve()
     while "=" in directory.name:
         directory = directory.parent
     return directory.parent
@@ -196,7 +196,7 @@ def _hidden_directory(target: Path) -> Path:
     """Return the directory for a hidden file: outside, unless more users could read or replace it there."""
     if target.parent.name.startswith("_"):  # readers of the data set ignore it
         return target.parent
-    outside = _outside(target)
+    outside = _outside(target.parent)
     with contextlib.suppress(OSError):
         outside_mode, target_mode = outside.stat().st_mode, target.parent.stat().st_mode
         others = 0o055 if outside_mode & stat.S_ISVTX else 0o077
@@ -217,7 +217,7 @@ def _stem(target: Path) -> str:
     return f".{name}"
 
 
-def _nameless(directory: Path) -> BinaryIO:
+def _nameless(directory: str) -> BinaryIO:
     """Create an unnamed file that can get a name later.
 
     Raises:

@@ -177,7 +177,7 @@ class LocalStorage:
             OutputExistsError: The name was taken while the block ran, and may not be overwritten.
             OutputWriteError: No space, no permission.
         """
-        return whole_file(Path(name), overwrite=overwrite)
+        return whole_file(name, overwrite=overwrite)
 
     def remove(self, name: str) -> None:
         """Remove a file if it exists.

@@ -112,12 +112,12 @@ _deferred: Final[ContextVar[DeferredSyncs | None]] = ContextVar("_deferred", def
 
 if sys.platform == "win32":
 
-    def sync_directory(directory: Path) -> None:
+    def sync_directory(directory: str | Path) -> None:
         """Do nothing: Windows cannot sync a directory."""
 
 else:
 
-    def sync_directory(directory: Path) -> None:
+    def sync_directory(directory: str | Path) -> None:
         """Make the names in a directory durable, now or with the ``DeferredSyncs`` of this thread.
 
         Raises:

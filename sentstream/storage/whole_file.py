@@ -22,7 +22,7 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Iterator[BinaryIO]:
+def whole_file(target: str | Path, *, overwrite: bool, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Open a file that is synced and gets the name ``target`` if the block succeeds.
 
     Until then readers of its directory do not see it (``draft``). If the block raises, the file and the
@@ -38,12 +38,13 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
         OutputExistsError: The target appeared while the block ran.
         OutputWriteError: No space left, no permission, or no hard links.
     """
+    # Names are text here: this may run millions of times, and paths are objects of many parts.
     created: list[Path] = []
     draft: Draft | None = None
-    directory = target.parent
+    directory = os.path.dirname(target) or os.curdir
     try:
         with _explaining(target):
-            for parent in _missing(directory):
+            for parent in () if os.path.exists(directory) else _missing(Path(directory)):
                 with contextlib.suppress(FileExistsError):  # another process made it meanwhile
                     parent.mkdir()
                     created.append(parent)
@@ -52,7 +53,7 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
             draft.file.flush()
             os.fsync(draft.file.fileno())
             _publish(draft, target, overwrite, exclusive)
-            for changed in (directory, *(parent.parent for parent in created)):
+            for changed in (directory, *(str(parent.parent) for parent in created)):
                 sync_directory(changed)
         created = []
     finally:
@@ -120,7 +121,7 @@ def check_exclusive(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explaining(target: Path) -> Iterator[None]:
+def _explaining(target: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -141,7 +142,7 @@ def _missing(directory: Path) -> list[Path]:
     return parts[::-1]
 
 
-def _publish(draft: Draft, target: Path, overwrite: bool, exclusive: bool) -> None:
+def _publish(draft: Draft, target: str | Path, overwrite: bool, exclusive: bool) -> None:
     try:
         draft.publish(replace=overwrite, exclusive=exclusive)
     except FileExistsError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -19,12 +20,14 @@ from bundles import make_bundle
 from data_sets import entries, run, tree
 from opens import counted_opens
 
-from sentstream.dataset import prepare, score_plan
+from sentstream.dataset import prepare, score_plan, small_files
 from sentstream.dataset.formats.api import Format
 from sentstream.dataset.manifest import commits as module
 from sentstream.dataset.manifest.commits import Commits
 from sentstream.dataset.manifest.records import Entry, Input
 from sentstream.errors import InputError, OutputWriteError
+from sentstream.profile import Profile
+from sentstream.scorer import Scorer
 from sentstream.storage import sync
 from sentstream.storage.held import HeldFiles
 from sentstream.storage.local import LocalStorage
@@ -82,6 +85,31 @@ def test_files_not_kept_are_opened_again(
     assert tree(tmp_path / "out") == tree(tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"), [("_GROUP_ROWS", 120), ("_GROUP_BYTES", 2000), ("_TOGETHER_BYTES", 3000)]
+)
+def test_groups_do_not_change_outputs(
+    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    inputs = _inputs(tmp_path / "in", _parquet)
+    _csv(inputs / "csv", pa.table({"text": ["so good"] * 300}))
+    run(inputs, tmp_path / "one group", bundle)
+    monkeypatch.setattr(small_files, limit, value)
+    calls: list[int] = []
+    together = Scorer.score_together
+
+    def count(scorer: Scorer, batches: Sequence[pa.RecordBatch], profile: Profile | None = None) -> Any:
+        calls.append(len(batches))
+        return together(scorer, batches, profile)
+
+    monkeypatch.setattr(Scorer, "score_together", count)
+    run(inputs, tmp_path / "groups", bundle)
+    assert tree(tmp_path / "groups") == tree(tmp_path / "one group")
+    assert len(calls) >= 4
+    assert sum(calls) >= COUNT + 1
+    assert min(calls) >= 1
+
+
 @pytest.mark.parametrize("change", ["longer", "touched", "gone"])
 def test_file_changes_after_inspection(tmp_path: Path, bundle: str, change: str) -> None:
     inputs = _inputs(tmp_path / "in", _parquet)
@@ -97,6 +125,37 @@ def test_file_changes_after_inspection(tmp_path: Path, bundle: str, change: str)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.parquet")) == [
         f"{number:02}.parquet" for number in range(7)
     ]
+
+
+def test_file_that_changes_can_be_skipped(tmp_path: Path, bundle: str) -> None:
+    """Whether it changes before it is read, or after that."""
+    inputs = _inputs(tmp_path / "in", _parquet)
+    with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle, on_error="skip") as plan:
+        (inputs / "03.parquet").unlink()
+        plan.held.take(plan.files[7].job.source)  # read again
+        (inputs / "07.parquet").write_bytes(b"")
+        report = score_plan(plan)
+    assert [one.job.relative for one in report.skipped] == ["03.parquet", "07.parquet"]
+    assert len([*(tmp_path / "out").glob("*.parquet")]) == COUNT - 2
+    assert list(entries(tmp_path / "out").values()).count("skipped") == 2
+
+
+def test_rows_that_cannot_be_written(tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files before it are written."""
+    inputs = _inputs(tmp_path / "in", _parquet)
+    pq.write_table(pa.table({"text": ["so good"] * 77}), inputs / "05.parquet")
+    write = pq.ParquetWriter.write_table
+
+    def refuse(writer: pq.ParquetWriter, table: pa.Table, row_group_size: int) -> None:
+        if len(table) == 77:
+            raise pa.ArrowInvalid("no such type")
+        write(writer, table, row_group_size)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", refuse)
+    with pytest.raises(OutputWriteError, match=r"05\.parquet: pyarrow cannot write these rows: no such type"):
+        run(inputs, tmp_path / "out", bundle)
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.parquet"))
+    assert written == [f"{number:02}.parquet" for number in range(5)]
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow", "arrow-stream", "orc", "csv", "jsonl"])

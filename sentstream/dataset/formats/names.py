@@ -30,7 +30,6 @@ _ENDING_OF: Final[dict[Codec, str]] = {"gzip": ".gz", "zstd": ".zst", "bz2": ".b
 _FORMATS: Final = {ending: format for format, endings in ENDINGS.items() for ending in endings}
 
 
-@functools.lru_cache(64)  # names are looked up several times in a row
 def layout_of_name(name: str) -> Layout | None:
     """Return the layout that a file name indicates; None if it has no known suffix.
 
@@ -38,11 +37,10 @@ def layout_of_name(name: str) -> Layout | None:
     Layout(format='csv', codec='gzip', delimiter=',')
     >>> layout_of_name("notes.txt")
     """
-    format, ending = _split(os.path.basename(name))
-    if format is None:
-        return None
-    codec = _CODECS.get(os.path.splitext(ending)[1].lower())
-    return Layout(format, codec, "\t" if format == "tsv" else ",")
+    inner, packed = os.path.splitext(name)
+    if packed.lower() not in _CODECS:
+        return _layout_of(packed, None)
+    return _layout_of(os.path.splitext(inner)[1], packed)
 
 
 def stem_and_ending(name: str) -> tuple[str, str]:
@@ -99,7 +97,14 @@ def renamed(name: str, output: Format | None) -> str:
     return stem + ENDINGS[output][0] + ("" if codec is None else _ENDING_OF[codec])
 
 
-@functools.lru_cache(64)  # names are looked up several times in a row
+@functools.lru_cache(64)  # there may be millions of names, but few suffixes
+def _layout_of(kind: str, packed: str | None) -> Layout | None:
+    """Return the layout for the suffix of a format, and that of the compression, if any."""
+    format = _FORMATS.get(kind.lower())
+    codec = None if packed is None else _CODECS[packed.lower()]
+    return None if format is None else Layout(format, codec, "\t" if format == "tsv" else ",")
+
+
 def _split(name: str) -> tuple[Format | None, str]:
     """Return the format, and the suffix that indicates it, including that of the compression."""
     packed = os.path.splitext(name)[1]

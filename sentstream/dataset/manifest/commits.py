@@ -49,6 +49,7 @@ class Commits:
         self._done: SimpleQueue[Future[Entry | None]] = SimpleQueue()
         self._failed: list[BaseException] = []
         self._ended: list[Entry] = []
+        self._ended_rows = 0
 
     def add(self, output: contextlib.ExitStack, entry: Entry) -> None:
         """Close a fully written output, and record its entry.
@@ -138,12 +139,12 @@ class Commits:
             self._failed.append(error)
         elif (entry := closed.result()) is not None:
             self._ended.append(entry)
+            self._ended_rows += entry.rows + entry.left_out
 
     def _write_down(self, limit: int = _ENTRIES) -> None:
         """Record ended outputs if there are more than ``limit`` entries, or many rows, or one failed."""
-        rows = sum(entry.rows + entry.left_out for entry in self._ended)
-        if len(self._ended) > limit or rows >= _ROWS or self._failed:
-            entries, self._ended = self._ended, []
+        if len(self._ended) > limit or self._ended_rows >= _ROWS or self._failed:
+            entries, self._ended, self._ended_rows = self._ended, [], 0
             self._syncs.sync()
             self._on_recorded(entries)
         if self._failed:

@@ -90,11 +90,13 @@ def read_piece(
     """
     with open_parquet(piece.file) as file:
         wanted = None if columns is None else list(dict.fromkeys(columns))
-        apart = any(has_dictionary(field.type) for field in file.schema_arrow)
+        schema = file.schema_arrow
+        flat = is_flat(schema)
+        apart = not flat and any(has_dictionary(kind) for kind in schema.types)
         waiting: list[pa.RecordBatch] = []
         rows = size = 0
         for number in range(piece.first, piece.stop):
-            group = _Group(piece.file, file, number)
+            group = _Group(piece.file, file, number, flat)
             limit = group.batch_size(batch_rows, workers)
             if skip is not None and skip.should_skip(group.rows, group.read(skip.names, limit)):
                 continue
@@ -111,10 +113,17 @@ def read_piece(
 
 
 class _Group:
-    """One row group of an open file."""
+    """One row group of an open file.
 
-    def __init__(self, stored: StoredFile, file: pq.ParquetFile, number: int) -> None:
-        self._stored, self._file, self._number = stored, file, number
+    Args:
+        stored: The file.
+        file: The same file, open.
+        number: The number of the row group.
+        flat: Whether no column is nested or a dictionary.
+    """
+
+    def __init__(self, stored: StoredFile, file: pq.ParquetFile, number: int, flat: bool) -> None:
+        self._stored, self._file, self._number, self._flat = stored, file, number, flat
         self._place = f"{stored.name}, row group {number}"
         with translating_errors(self._place):
             self._about = file.metadata.row_group(number)
@@ -141,7 +150,7 @@ class _Group:
         size = 0
         for part in self._parts(columns, batch_rows):
             if parts and (not rows % batch_rows or size + part.nbytes > _BATCH_BYTES):
-                yield from _joined(parts)
+                yield from self._joined(parts)
                 parts, size = [], 0
             parts.append(part)
             rows += len(part)
@@ -149,7 +158,7 @@ class _Group:
         if rows != total:
             raise self._corrupt(f"{counted(rows, 'row')}, but the footer says {total:,}")
         self._compare_types(columns)
-        yield from _joined(parts)
+        yield from self._joined(parts)
 
     def _parts(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in steps that fit in memory; none crosses a multiple of ``batch_rows``."""
@@ -162,9 +171,9 @@ class _Group:
             first = next(batches, None)
             cuts = steps(self._spans(columns), total)
             stop, limit = next(cuts)
-            continues = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
+            continues = first is not None and total <= _FEW_ROWS and self._flat
             if first is not None and continues:
-                _validate(first)
+                self._validate(first)
                 rows = len(first)
             else:
                 batches = self._batches(columns, max(1, min(limit, stop, batch_rows)))
@@ -181,7 +190,7 @@ class _Group:
                 batch = next(batches, None)
                 if batch is None:
                     return
-                _validate(batch)
+                self._validate(batch)
             # A step with large values may be larger than a batch.
             even = -(-len(batch) // max(1, -(-batch.nbytes // _BATCH_BYTES)))
             for start in range(0, len(batch), max(1, even)):
@@ -198,14 +207,15 @@ class _Group:
 
     def _spans(self, columns: list[str] | None) -> list[list[Span]]:
         """Return the spans of each leaf column."""
-        wanted = None if columns is None else {*columns}
-        with self._stored.open() as data:
+        leaves: Sequence[int] = range(self._about.num_columns)
+        if columns is not None:
+            wanted = {*columns}
             leaves = [
                 index
                 for index, leaf in enumerate(self._file.schema)
-                if wanted is None
-                or any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted)
+                if any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted)
             ]
+        with self._stored.open() as data:
             return group_spans(data, self._stored, self._file, self._number, leaves)
 
     def _compare_types(self, columns: list[str] | None) -> None:
@@ -220,13 +230,24 @@ class _Group:
                     f"column {leaf.path!r} is of type {kind}, but {leaf.physical_type} in the schema"
                 )
 
+    def _validate(self, batch: pa.RecordBatch) -> None:
+        """Raise ArrowInvalid for data that is unsafe to use."""
+        batch.validate()
+        if not self._flat:
+            _validate_dictionaries(batch)
+
+    def _joined(self, parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """Merge parts of the row group into one batch, if their dictionaries are the same."""
+        if self._flat or len(parts) < 2 or _have_same_dictionaries(parts):
+            return _together(parts)
+        return parts
+
     def _corrupt(self, problem: str) -> InputFormatError:
         return InputFormatError(f"{self._place}: {problem}", hint=CORRUPT)
 
 
-def _validate(batch: pa.RecordBatch) -> None:
-    """Raise ArrowInvalid for data that is unsafe to use: pyarrow does not check the indices that it reads."""
-    batch.validate()
+def _validate_dictionaries(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid for indices outside of their dictionary, which pyarrow does not check."""
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
             # Not a full validation, which would also reject invalid UTF-8.
@@ -240,17 +261,16 @@ def _validate(batch: pa.RecordBatch) -> None:
             column.validate(full=True)
 
 
-def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Merge parts of a row group into one batch, if their dictionaries are the same."""
-    if len(parts) > 1:
-        for index, kind in enumerate(parts[0].schema.types):
-            if pa.types.is_dictionary(kind):
-                first = parts[0].column(index).dictionary
-                if not all(part.column(index).dictionary.equals(first) for part in parts[1:]):
-                    return parts
-            elif has_dictionary(kind):
-                return parts
-    return _together(parts)
+def _have_same_dictionaries(parts: list[pa.RecordBatch]) -> bool:
+    """Return whether batches can be merged without merging dictionaries."""
+    for index, kind in enumerate(parts[0].schema.types):
+        if pa.types.is_dictionary(kind):
+            first = parts[0].column(index).dictionary
+            if not all(part.column(index).dictionary.equals(first) for part in parts[1:]):
+                return False
+        elif has_dictionary(kind):
+            return False
+    return True
 
 
 def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

@@ -155,7 +155,9 @@ def group_spans(
         group: The row group.
         leaves: The indices of the leaf columns.
     """
-    found = [_Leaf(data, file, group, leaf) for leaf in leaves]
+    metadata = file.metadata
+    about, schema = metadata.row_group(group), metadata.schema
+    found = [_Leaf(data, file, about, schema, leaf) for leaf in leaves]
     rough = [leaf.spans() for leaf in found]
     if sum(span.all_bytes for spans in rough for span in spans) <= STEP_BYTES:
         return [[sum(spans[1:], spans[0])] if spans else spans for spans in rough]
@@ -165,10 +167,17 @@ def group_spans(
 class _Leaf:
     """The pages of one leaf column in a row group."""
 
-    def __init__(self, data: BinaryIO, file: pq.ParquetFile, group: int, leaf: int) -> None:
-        metadata, column = file.metadata.row_group(group), file.schema.column(leaf)
+    def __init__(
+        self,
+        data: BinaryIO,
+        file: pq.ParquetFile,
+        group: pq.RowGroupMetaData,
+        schema: pq.ParquetSchema,
+        leaf: int,
+    ) -> None:
+        column = schema.column(leaf)
         self.path: str = column.path
-        self._rows: int = metadata.num_rows
+        self._rows: int = group.num_rows
         self._nested = column.max_repetition_level > 0
         kind = column.physical_type
         self._width = {"FIXED_LEN_BYTE_ARRAY": column.length, "BYTE_ARRAY": 0}.get(kind, _WIDTH)
@@ -178,7 +187,7 @@ class _Leaf:
         if not self._width:
             name, *below = self.path.split(".")
             self._indices = not below and _is_dictionary(file.schema_arrow, name)
-        chunk = metadata.column(leaf)
+        chunk = group.column(leaf)
         start = chunk.data_page_offset
         if chunk.dictionary_page_offset:
             start = min(start, chunk.dictionary_page_offset)

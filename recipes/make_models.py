@@ -177,7 +177,9 @@ class ModelBuilder:
     def make(self, name: str, network: Sequence[str] = ()) -> Path:
         """Run all steps of a model with three labels; return its bundle. For the arguments, see ``train``."""
         folder = f"{name}/bundle{self._skipped_suffix(*STEPS)}"
-        return self._exported(folder, name, self.train(name, network), self.evaluation_files())
+        # Other cells have no int8 recurrence.
+        precision = "fp32" if "--cell" in network else "int8"
+        return self._exported(folder, name, self.train(name, network), self.evaluation_files(), precision)
 
     def train(self, name: str, network: Sequence[str] = ()) -> Path:
         """Run all steps before the export; return the calibrated Keras model.
@@ -255,7 +257,14 @@ class ModelBuilder:
             resumes=False,
         )
 
-    def _exported(self, folder: str, name: str, model: Path, evaluation_files: Mapping[str, Path]) -> Path:
+    def _exported(
+        self,
+        folder: str,
+        name: str,
+        model: Path,
+        evaluation_files: Mapping[str, Path],
+        precision: str = "int8",
+    ) -> Path:
         """Export a model's bundle, with its evaluation."""
         ships: Sequence[object] = ()
         if name in VERSIONS:
@@ -264,7 +273,7 @@ class ModelBuilder:
             folder,
             lambda output: [
                 *("export-onnx", model, "--output", output),
-                *("--name", name, "--tables", "int8", "--precision", "int8"),
+                *("--name", name, "--tables", "int8", "--precision", precision),
                 *ships,
                 *(
                     part

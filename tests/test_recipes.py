@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -444,6 +445,23 @@ def test_figures_are_added_a_few_at_a_time(tmp_path: Path) -> None:
     assert list(again.items()) == [("c", {"made": "c later"}), ("b", {"made": "b"}), ("a", {"made": "a"})]
     with pytest.raises(SystemExit, match=r"figures.json is about model 1; remove it to measure model 2"):
         add(file, "model 2", ["a"], 1, lambda name: {})
+
+
+def test_front_in_the_docs_is_that_of_its_figures() -> None:
+    front = load("front.py")
+    figures, speed = (
+        next(iter(json.loads(file.read_text("utf-8")).values())) for file in (front.FIGURES, front.SPEED)
+    )
+    assert front.table(figures, speed) in (ROOT / "docs/results.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["1 × 32", "GRU, 1 × 64", "seed, 2 × 128"])
+def test_untrained_candidates_have_the_words_of_tweets(tmp_path: Path, name: str) -> None:
+    front = load("front.py")
+    bundle = load_bundle(str(front.untrained(front.CANDIDATES[name], tmp_path / "random")))
+    words = bundle.text.vocabulary.words
+    assert words.equals(load_bundle("tweets").text.vocabulary.words)
+    assert Session(bundle, "cpu").probabilities(bundle.text.encode(pa.array(["so good"]))).shape == (1, 3)
 
 
 def test_recipe_lists_its_inputs() -> None:

@@ -27,7 +27,7 @@ SMALL_ROWS: Final = 8192
 SMALL_BYTES: Final = 2 << 20
 #: A group ends when it reaches either of these: rows, or bytes to read.
 _GROUP_ROWS: Final = 32_768
-_GROUP_BYTES: Final = 8 << 20
+_GROUP_BYTES: Final = 2 << 20
 #: Bytes per row, if the number of rows is only known after reading.
 _ROW_BYTES: Final = 100
 #: Rows of a group are scored before there is more of them in memory, unless a single file has more.

@@ -28,8 +28,9 @@ BLOCK = 1 << 20
 MOST_AT_ONCE = 8
 #: Maximum number of blocks kept per file: a large row group, which readers go through column by column.
 MOST_KEPT = 1024
-#: Number of files kept after their last handle is closed, since they are soon opened again.
-_FILES = 4
+#: Number of files kept after their last handle is closed, since they are soon opened again; and of files that
+#: were prefetched and are not open yet, since each of many threads prefetches its next one.
+_FILES, _AWAITED = 4, 64
 
 
 class Blocks:
@@ -55,6 +56,8 @@ class Blocks:
         self._lengths: dict[int, int] = {}
         self._closed = False
         self.handles = 0
+        #: Whether it was prefetched and not opened since.
+        self.is_awaited = False
 
     def read(self, offset: int, size: int) -> bytes:
         """Read some bytes; fewer at the end of the file.
@@ -257,6 +260,7 @@ class BlockStore:
                 blocks = self._files[identity] = Blocks(name, size, fetch)
             self._files.move_to_end(identity)
             blocks.handles += handles
+            blocks.is_awaited = not blocks.handles
         self._trim()
         return blocks
 
@@ -267,8 +271,15 @@ class BlockStore:
 
     def _trim(self) -> None:
         with self._lock:
-            unused = [identity for identity, blocks in self._files.items() if not blocks.handles]
-            gone = [self._files.pop(identity) for identity in unused[: max(0, len(unused) - self._most)]]
+            unused: tuple[list[Hashable], list[Hashable]] = [], []
+            for identity, blocks in self._files.items():
+                if not blocks.handles:
+                    unused[blocks.is_awaited].append(identity)
+            gone = [
+                self._files.pop(identity)
+                for some, most in zip(unused, (self._most, _AWAITED), strict=True)
+                for identity in some[: max(0, len(some) - most)]
+            ]
         for blocks in gone:
             blocks.close()
 

@@ -156,6 +156,24 @@ def test_prefetching() -> None:
     assert {(0, 128), (992, 1000)} <= set(remote.requests)
 
 
+def test_files_that_many_threads_prefetch_are_kept_until_they_are_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_AWAITED", 8)
+    remotes, store = {name: Remote() for name in "abcdefgh"}, BlockStore(files=1)
+    for name, remote in remotes.items():
+        store.prefetch(name, name, 100, remote.fetch)
+    for name, remote in remotes.items():
+        with store.open(name, name, 100, remote.fetch) as file:
+            assert file.read(100) == DATA[:100]
+        fetched = [index for start, stop in remote.requests for index in range(start, stop)]
+        assert sorted(fetched) == list(range(100))
+    assert list(store._files) == ["h"]
+    for name in "ijklmnopq":
+        store.prefetch(name, name, 100, Remote().fetch)
+    assert list(store._files) == [*"hjklmnopq"]
+
+
 def test_arrow_reads_and_gets_errors() -> None:
     with handle(Remote()) as file:
         assert pa.PythonFile(file).read() == DATA

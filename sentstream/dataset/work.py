@@ -75,7 +75,7 @@ class Unit:
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
         partitions: The partitioning of the output; None if it is not partitioned.
-        rows: Number of rows; None if only known after reading to the end.
+        rows: Number of rows of a whole file; None if only known after reading to the end, and for parts.
     """
 
     job: Job

@@ -207,7 +207,7 @@ class _Group:
 
     def _spans(self, columns: list[str] | None) -> list[list[Span]]:
         """Return the spans of each leaf column."""
-        leaves: Sequence[int] = range(self._about.num_columns)
+        leaves: Sequence[int] = range(self._file.metadata.num_columns)
         if columns is not None:
             wanted = {*columns}
             leaves = [

@@ -30,6 +30,7 @@ from sentstream.bundle import load_bundle
 from sentstream.cli import main
 from sentstream.dataset import open_source
 from sentstream.engines.ray.cluster import RETRIES, _start
+from sentstream.engines.ray.drive import RayDrive
 from sentstream.engines.worker import Guard, check_model, check_visibility
 from sentstream.errors import ClusterPathError, ClusterUnreachableError, ClusterVersionError
 from sentstream.storage.local import LocalStorage, local_file
@@ -356,6 +357,16 @@ def hidden(folder: Path) -> list[Path]:
 
 def outputs(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*.parquet") if path.is_file()]
+
+
+def test_output_whose_last_parts_come_together_is_assembled_once() -> None:
+    """The first assembly removes the parts, so a second one would fail."""
+    cluster: Any = SimpleNamespace(workers=2)
+    drive: Any = RayDrive(cluster)
+    drive._run = SimpleNamespace(parts=lambda file: "all parts", plan=SimpleNamespace(files=["file"]))
+    for _ in range(2):
+        drive._assemble(1)
+    assert [[item.number for item in task] for task in drive._waiting] == [[1]]
 
 
 class TestUserErrors:

@@ -90,6 +90,8 @@ class RayDrive:
         self._shares: dict[str, NodeShare] = {}
         self._processes: dict[str, set[int]] = {}
         self._skipped: set[int] = set()
+        #: Large files whose assembly was queued: several last parts may come at once.
+        self._assembled: set[int] = set()
         #: The entries of finished parts, for large files that are not yet complete.
         self._parts: dict[int, list[Entry]] = {}
 
@@ -183,9 +185,10 @@ class RayDrive:
         ]
 
     def _assemble(self, number: int) -> None:
-        """Queue the assembly of a large output if all its parts are complete."""
-        parts = self._run.parts(self._file(number))
+        """Queue the assembly of a large output, once, if all its parts are complete."""
+        parts = None if number in self._assembled else self._run.parts(self._file(number))
         if parts is not None:
+            self._assembled.add(number)
             self._waiting.appendleft([_Whole(number, parts)])
 
     def _file(self, number: int) -> PlannedFile:

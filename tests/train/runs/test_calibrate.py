@@ -576,7 +576,8 @@ class TestSeveralFiles:
         for file, one in zip(kinds, entry["files"], strict=True):
             others = [other for other in kinds if other != file]
             without = calibrate(run, others, tmp_path / file.stem)
-            assert without.calibration["temperature"] == one["temperature"]
+            # Keras rounds differently in other batches, on some CPUs.
+            assert without.calibration["temperature"] == pytest.approx(one["temperature"], rel=1e-6)
         # What evaluations of the last file come to, of the model before and of one in which it had no say.
         for side, model in (("before", run), ("after", without.folder.path)):
             found = evaluate(model, [file]).metrics.calibration

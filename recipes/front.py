@@ -203,7 +203,6 @@ def draw(
             axes.annotate(name, place, (5, -9), textcoords="offset points")
         axes.plot(
             *zip(*(at[name] for name in on_front(figures, speed)), strict=True),
-            *("-",),
             color="#5a6675",
             linewidth=1,
             zorder=0,

@@ -44,7 +44,7 @@ def whole_file(target: str | Path, *, overwrite: bool, exclusive: bool = False) 
     directory = os.path.dirname(target) or os.curdir
     try:
         with _explaining(target):
-            for parent in () if os.path.exists(directory) else _missing(Path(directory)):
+            for parent in _missing(directory):
                 with contextlib.suppress(FileExistsError):  # another process made it meanwhile
                     parent.mkdir()
                     created.append(parent)
@@ -133,12 +133,12 @@ def _explaining(target: str | Path) -> Iterator[None]:
 _FREE = "nothing was left behind; free some space, or choose another --output"
 
 
-def _missing(directory: Path) -> list[Path]:
+def _missing(directory: str | Path) -> list[Path]:
     """Return the missing directories of a path, outermost first."""
     parts: list[Path] = []
     while not os.path.exists(directory):
-        parts.append(directory)
-        directory = directory.parent
+        parts.append(Path(directory))
+        directory = parts[-1].parent
     return parts[::-1]
 
 

@@ -37,10 +37,7 @@ def layout_of_name(name: str) -> Layout | None:
     Layout(format='csv', codec='gzip', delimiter=',')
     >>> layout_of_name("notes.txt")
     """
-    inner, packed = os.path.splitext(name)
-    if packed.lower() not in _CODECS:
-        return _layout_of(packed, None)
-    return _layout_of(os.path.splitext(inner)[1], packed)
+    return _layout_of(*_suffixes(name))
 
 
 def stem_and_ending(name: str) -> tuple[str, str]:
@@ -49,8 +46,8 @@ def stem_and_ending(name: str) -> tuple[str, str]:
     >>> stem_and_ending("tweets.2026.csv.gz"), stem_and_ending("x.v1.2")
     (('tweets.2026', '.csv.gz'), ('x.v1.2', ''))
     """
-    _, ending = _split(name)
-    return name.removesuffix(ending) if ending else name, ending
+    ending = "".join(_suffixes(name)) if layout_of_name(name) is not None else ""
+    return name.removesuffix(ending), ending
 
 
 def is_scored(name: str) -> bool:
@@ -98,17 +95,14 @@ def renamed(name: str, output: Format | None) -> str:
 
 
 @functools.lru_cache(64)  # there may be millions of names, but few suffixes
-def _layout_of(kind: str, packed: str | None) -> Layout | None:
-    """Return the layout for the suffix of a format, and that of the compression, if any."""
+def _layout_of(kind: str, packed: str) -> Layout | None:
+    """Return the layout for the suffixes of a name."""
     format = _FORMATS.get(kind.lower())
-    codec = None if packed is None else _CODECS[packed.lower()]
+    codec = _CODECS.get(packed.lower())
     return None if format is None else Layout(format, codec, "\t" if format == "tsv" else ",")
 
 
-def _split(name: str) -> tuple[Format | None, str]:
-    """Return the format, and the suffix that indicates it, including that of the compression."""
-    packed = os.path.splitext(name)[1]
-    inner = name.removesuffix(packed) if packed.lower() in _CODECS else name
-    kind = os.path.splitext(inner)[1]
-    format = _FORMATS.get(kind.lower())
-    return (None, "") if format is None else (format, name[len(inner) - len(kind) :])
+def _suffixes(name: str) -> tuple[str, str]:
+    """Return the last suffix of a name before that of the compression, and that one; "" if there is none."""
+    inner, last = os.path.splitext(name)
+    return (os.path.splitext(inner)[1], last) if last.lower() in _CODECS else (last, "")
